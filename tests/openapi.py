@@ -4,6 +4,7 @@ of AsyncAPI 3."""
 
 import asyncio
 import json
+import os
 import sys
 import urllib.request
 
@@ -27,9 +28,9 @@ jsonschema_rs.validator_for(json.load(open(specification))).validate(asyncapi)
 
 
 def validator(document, schema):
-    """Checks values by a schema whose references are to its document."""
-    whole = {**schema, "components": document["components"]}
-    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+    """Checks values by a schema whose references are to its document, in the dialect of that."""
+    dialect = jsonschema_rs.Draft7Validator if document is asyncapi else jsonschema_rs.Draft202012Validator
+    return dialect({**schema, "components": document["components"]}, validate_formats=True)
 
 
 def contents():
@@ -57,13 +58,19 @@ for name, message in messages.items():
         checked += 1
     # A schema that takes anything checks nothing.
     assert not payloads[name].is_valid({}), name
-print(f"documents are valid, {checked} examples fit")
+# The vectors of the short form that all clients share fit, each by its first element.
+for vector in json.load(open("tests/vectors/short.json")):
+    short = json.loads(vector["short"])
+    name = "shortPublic" if isinstance(short[0], str) else "shortOwn"
+    assert [one for one in ("shortOwn", "shortPublic") if payloads[one].is_valid(short)] == [name], vector
+    checked += 1
+print(f"documents are valid, {checked} examples and vectors fit")
 
 bearer = {"Authorization": f"Bearer {token}"}
 refused = validator(asyncapi, {"$ref": "#/components/schemas/ErrorDetail"})
 results = {
     "subscribe": "Followed", "unsubscribe": "Followed", "publish": "Published",
-    "ack": "Done", "ping": "Done", "close": "SessionClosed",
+    "ack": "Done", "refresh": "Refreshed", "ping": "Done", "close": "SessionClosed",
 }
 
 
@@ -74,6 +81,8 @@ async def exchange():
     async with websockets.connect(target, additional_headers=bearer) as socket:
         for name in [f"{command}Command" for command in results]:
             command = messages[name]["examples"][0]["payload"]
+            if "token" in command:
+                command = {**command, "token": token}
             await socket.send(json.dumps(command))
             while True:
                 event = json.loads(await asyncio.wait_for(socket.recv(), WITHIN_S))
@@ -96,6 +105,31 @@ async def exchange():
     return seen
 
 
+def push(user):
+    """Pushes something to a user, as a backend does."""
+    key = {"Authorization": f"Bearer {os.environ['ENCKE_API_KEY']}", "Content-Type": "application/json"}
+    body = json.dumps({"to": [user], "data": {"text": "hello"}}).encode()
+    request = urllib.request.Request(address + "/api/push", data=body, headers=key)
+    urllib.request.urlopen(request, timeout=WITHIN_S).close()
+
+
+async def exchange_short():
+    """Receives a push and a message of a channel in the short form."""
+    wanted = {"shortOwn", "shortPublic"}
+    target = address.replace("http", "ws", 1) + "/v1/ws?form=short&channels=room%3A7"
+    async with websockets.connect(target, additional_headers=bearer) as socket:
+        await socket.send(json.dumps(messages["publishCommand"]["examples"][0]["payload"] | {"key": "short"}))
+        await asyncio.to_thread(push, "alice")
+        while wanted:
+            value = json.loads(await asyncio.wait_for(socket.recv(), WITHIN_S))
+            if isinstance(value, dict):
+                payloads[value["event"]].validate(value)
+                continue
+            name = "shortPublic" if isinstance(value[0], str) else "shortOwn"
+            payloads[name].validate(value)
+            wanted.discard(name)
+
+
 def listen(path):
     """The first event of a stream."""
     request = urllib.request.Request(address + path, headers=bearer)
@@ -112,6 +146,10 @@ def listen(path):
 seen = asyncio.run(exchange())
 assert seen >= {"open", "message", "reply", "close"}, seen
 assert listen("/v1/sse") == "open" and listen("/v1/stream?as=ndjson") == "open"
-events = {"open", "message", "gap", "unsubscribed", "close", "heartbeat", "reply"}
+asyncio.run(exchange_short())
+events = {
+    "open", "message", "shortOwn", "shortPublic", "gap", "unsubscribed", "expiring", "close", "heartbeat",
+    "reply",
+}
 assert set(messages) == {f"{name}Command" for name in results} | events
 print(f"events are as described: {', '.join(sorted(seen))}")

@@ -153,9 +153,9 @@ static ENDPOINTS: LazyLock<Endpoints> = LazyLock::new(|| {
         auth,
         rate_limits: Arc::default(),
         stopping: Stopping::default(),
-        origins: Arc::new([]),
         hold_s: 25,
         compression: false,
+        decisions: None,
     };
     let at = |(method, path, form, websocket): &(_, _, _, _)| {
         Arc::new(At(*method, *path, *form, *websocket)) as Arc<dyn Endpoint>

@@ -2,7 +2,7 @@
 //! JSON.
 
 use arbitrary::Arbitrary;
-use encke_proto::codec::iframe;
+use encke_proto::codec::{MessageForm, iframe};
 
 use crate::input::{Item, Rest, typed};
 
@@ -30,7 +30,7 @@ pub fn run(bytes: &[u8]) {
             }
             Item::Message(message) => {
                 let Some(entry) = message.entry() else { continue };
-                iframe::message(&mut out, NONCE, &entry);
+                iframe::message(&mut out, NONCE, &entry, MessageForm::Long);
                 expected.push(entry.event_json().to_owned());
             }
             Item::Event(event) => {

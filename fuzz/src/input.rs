@@ -95,6 +95,7 @@ impl AnyMessage {
             body,
             from,
             expires: None,
+            trace: None,
         }))
     }
 }
@@ -141,6 +142,8 @@ impl AnyEvent {
                 cursor: cursor.cursor(),
                 heartbeat_s: *heartbeat_s,
                 close_key: CloseKey::from_bits(!*session),
+                user: None,
+                epoch: None,
             }),
             Self::Gap { channel, from, to, reason } => {
                 let reason = [GapReason::Trimmed, GapReason::Epoch, GapReason::Slow][usize::from(reason % 3)];

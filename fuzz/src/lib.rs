@@ -19,6 +19,8 @@ pub mod ndjson;
 pub mod poll;
 #[cfg(feature = "server")]
 pub mod publish;
+pub mod pusher;
+pub mod short;
 pub mod sse;
 pub mod time;
 #[cfg(feature = "server")]
@@ -43,6 +45,8 @@ pub const TARGETS: &[Target] = &[
     ("poll", poll::run),
     #[cfg(feature = "server")]
     ("publish", publish::run),
+    ("pusher", pusher::run),
+    ("short", short::run),
     ("sse", sse::run),
     ("time", time::run),
     #[cfg(feature = "server")]

@@ -1,6 +1,6 @@
 //! NDJSON: each event is one line, which is the same JSON.
 
-use encke_proto::codec::ndjson;
+use encke_proto::codec::{MessageForm, ndjson};
 use serde_json::Value;
 
 use crate::input::{Item, Rest, typed};
@@ -14,7 +14,7 @@ pub fn run(bytes: &[u8]) {
             Item::Heartbeat => out.extend_from_slice(ndjson::HEARTBEAT),
             Item::Message(message) => {
                 let Some(entry) = message.entry() else { continue };
-                ndjson::message(&mut out, &entry);
+                ndjson::message(&mut out, &entry, MessageForm::Long);
                 expected.push(entry.event_json().to_owned());
             }
             Item::Event(event) => {

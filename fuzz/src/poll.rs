@@ -34,7 +34,7 @@ pub fn run(bytes: &[u8]) {
                     gaps.push(serde_json::to_value(&gap).expect("a gap is JSON"));
                 }
                 Some(Event::Close(end)) => close = serde_json::to_string(&end).expect("a close is JSON"),
-                Some(Event::Open(_) | Event::Unsubscribed(_)) | None => {}
+                Some(Event::Open(_) | Event::Unsubscribed(_) | Event::Expiring(_)) | None => {}
             },
         }
     }

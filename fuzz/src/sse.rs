@@ -2,7 +2,10 @@
 //! its cursor.
 
 use arbitrary::Arbitrary;
-use encke_proto::{Event, codec::sse};
+use encke_proto::{
+    Event,
+    codec::{MessageForm, sse},
+};
 
 use crate::input::{AnyCursor, Item, Rest, typed};
 use client::{SseEvent, SseParser};
@@ -28,7 +31,7 @@ pub fn run(bytes: &[u8]) {
             }
             Item::Message(message) => {
                 let Some(entry) = message.entry() else { continue };
-                sse::message(&mut out, &entry);
+                sse::message(&mut out, &entry, MessageForm::Long);
                 ("message", entry.event_json().to_owned())
             }
             Item::Event(event) => {
@@ -37,7 +40,7 @@ pub fn run(bytes: &[u8]) {
                 match &event {
                     Event::Open(_) => retry_ms = Some(sse::RETRY_MS),
                     Event::Close(close) => retry_ms = close.retry_ms.or(retry_ms),
-                    Event::Gap(_) | Event::Unsubscribed(_) => {}
+                    Event::Gap(_) | Event::Unsubscribed(_) | Event::Expiring(_) => {}
                 }
                 (event.name(), event.json())
             }

@@ -122,7 +122,8 @@ macro_rules! targets {
     };
 }
 
-targets!(TESTED: bayeux, classic, cursor, hub_ops, iframe, json, ndjson, poll, sse, time, ws_read, ws_send);
+targets!(TESTED: bayeux, classic, cursor, hub_ops, iframe, json, ndjson, poll, pusher, short, sse, time,
+    ws_read, ws_send);
 #[cfg(feature = "server")]
 targets!(TESTED_WITH_SERVER: heads, publish, token);
 

@@ -6,6 +6,10 @@ export class Beacon {
   /** What entitles a request without a token to end that session. @type {string | undefined} */
   #key;
 
+  get key() {
+    return this.#key;
+  }
+
   /**
    * Takes note of the session that the server named, and of its key, if that came with it: a poll says it
    * once in a session.

@@ -8,41 +8,20 @@
  * @typedef {{epoch: string, offset: number}} Position
  */
 
-const PLAIN_IN_NAME = /^[A-Za-z0-9\-._:@/]$/;
-const EPOCH = /^[A-Za-z0-9_-]+$/;
-const ENTRY_POSITION = /^(0|[1-9][0-9]{0,15})(?::([A-Za-z0-9_-]+))?$/;
+const EPOCH = '([\\w-]+)';
+const ENTRY = '~((?:[\\w.:@/-]|![\\da-f]{2})+)~(0|[1-9]\\d{0,15})(?::' + EPOCH + ')?';
+/** A part left over behind the entries, which are pairs, can only be the mark of a closed session. */
+const CURSOR = new RegExp('^1~' + EPOCH + '((?:' + ENTRY + ')*)(~closed)?$');
 
-/** @param {string} name */
-function encodeName(name) {
-  let out = '';
-  for (const byte of new TextEncoder().encode(name)) {
-    const char = String.fromCharCode(byte);
-    out += PLAIN_IN_NAME.test(char) ? char : '!' + byte.toString(16).padStart(2, '0');
-  }
-  return out;
-}
-
-/** @param {string} text @returns {string | null} */
-function decodeName(text) {
-  const bytes = [];
-  for (let i = 0; i < text.length; i++) {
-    if (PLAIN_IN_NAME.test(text[i])) {
-      bytes.push(text.charCodeAt(i));
-    } else if (text[i] === '!' && /^[0-9a-f]{2}$/.test(text.slice(i + 1, i + 3))) {
-      bytes.push(parseInt(text.slice(i + 1, i + 3), 16));
-      i += 2;
-    } else {
-      return null;
-    }
-  }
-  try {
-    return bytes.length
-      ? new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes))
-      : null;
-  } catch {
-    return null;
-  }
-}
+/**
+ * Outside of names these bytes mean something, or would be encoded twice in an address.
+ * @param {string} name
+ */
+const encodeName = (name) =>
+  encodeURIComponent(name)
+    .replace(/%(2F|3A|40)/g, decodeURIComponent)
+    .replace(/[!~*'()]/g, (char) => '%' + char.charCodeAt(0).toString(16))
+    .replace(/%../g, (byte) => '!' + byte.slice(1).toLowerCase());
 
 /**
  * Reads a cursor. The answer is null when it is malformed or of a version that this client does not know; it
@@ -51,21 +30,25 @@ function decodeName(text) {
  * @returns {{epoch: string, positions: Map<string, Position>, closed: boolean} | null}
  */
 export function parseCursor(text) {
-  const [version, epoch, ...rest] = text.split('~');
-  if (version !== '1' || epoch === undefined || !EPOCH.test(epoch)) return null;
-  // Entries come in pairs, so a single part left over can only be the mark of a closed session.
-  const closed = rest.length % 2 === 1;
-  if (closed && rest.pop() !== 'closed') return null;
+  const [whole, epoch, entries, , , , closed] = CURSOR.exec(text) ?? [];
+  if (!whole) return null;
   /** @type {Map<string, Position>} */
   const positions = new Map();
-  for (let i = 0; i < rest.length; i += 2) {
-    const name = decodeName(rest[i]);
-    const match = ENTRY_POSITION.exec(rest[i + 1]);
-    if (name === null || match === null || positions.has(name)) return null;
-    positions.set(name, { epoch: match[2] ?? epoch, offset: Number(match[1]) });
+  for (const [, encoded, offset, own] of entries.matchAll(new RegExp(ENTRY, 'g'))) {
+    let name;
+    try {
+      name = decodeURIComponent(encoded.replaceAll('!', '%'));
+    } catch {
+      return null; // It is not UTF-8.
+    }
+    if (positions.has(name)) return null;
+    positions.set(name, { epoch: own ?? epoch, offset: +offset });
   }
-  return { epoch, positions, closed };
+  return { epoch, positions, closed: !!closed };
 }
+
+/** The positions that a cursor names, as far as it can be read. @param {string | null | undefined} text */
+export const positionsIn = (text) => parseCursor(text ?? '')?.positions ?? new Map();
 
 /**
  * Writes a cursor from positions. The leading epoch is the given one when a channel still has it, since that
@@ -76,11 +59,11 @@ export function parseCursor(text) {
  */
 export function formatCursor(positions, leading) {
   const entries = [...positions];
-  if (entries.length === 0) return null;
+  if (!entries.length) return null;
   const epoch = leading ?? entries[0][1].epoch;
-  let text = '1~' + epoch;
-  for (const [name, at] of entries) {
-    text += '~' + encodeName(name) + '~' + at.offset + (at.epoch === epoch ? '' : ':' + at.epoch);
-  }
-  return text;
+  return entries.reduce(
+    (text, [name, at]) =>
+      text + '~' + encodeName(name) + '~' + at.offset + (at.epoch === epoch ? '' : ':' + at.epoch),
+    '1~' + epoch,
+  );
 }

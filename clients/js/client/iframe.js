@@ -1,10 +1,9 @@
 /**
  * The forever frame, for networks that let nothing else through: a hidden frame with a document that never
  * ends, whose scripts hand its events to this page. What is asked goes by requests of their own, as with
- * every transport but WebSocket.
+ * every transport but WebSocket. It is loaded when an application asks for it, by clients that may be another
+ * build: it imports nothing, and all that it uses is handed to it.
  */
-import { EnckeError } from './error.js';
-import { withTicket } from './ticket.js';
 
 /**
  * A frame that begins while the page still loads would keep the page from being loaded; a page that does not
@@ -25,66 +24,52 @@ export async function receive(link) {
   // A page without an origin of its own (a file, a sandbox) can be told from no other, so the server hands it
   // nothing. That of an app or an extension has a scheme of its own.
   if (!window?.document || !/^[a-z][a-z0-9+.-]*:\/\/./i.test(origin ?? '') || /^file:/i.test(origin))
-    throw new EnckeError('no_open', 'a forever frame needs a page with an origin');
+    throw link.failure('no_open');
   await loaded(env);
   if (link.stopped) return { kind: 'final' };
-  const address = await withTicket(link, '/v1/stream', { as: 'iframe', origin });
+  const address = await link.withTicket('/v1/stream', { as: 'iframe', origin });
   if (link.stopped) return { kind: 'final' };
-  const frame = window.document.createElement('iframe');
-  frame.hidden = true;
-  frame.setAttribute('title', 'Encke');
-  frame.setAttribute('aria-hidden', 'true');
-  // It needs its own origin, by which it is known, and its scripts. It is never to leave the frame.
-  frame.setAttribute('sandbox', 'allow-scripts allow-same-origin');
-  frame.setAttribute('src', address.href);
+  const frame = hidden(window.document, address.href);
   const unguard = link.guard();
-  /** @type {(event: MessageEvent) => void} */
-  let listener = () => {};
+  const listening = new AbortController();
   /** @type {any} */
   let ends;
   try {
-    return await new Promise((resolve, reject) => {
-      link.signal.addEventListener('abort', () => reject(link.signal.reason), { once: true });
-      listener = ({ data, origin, source }) => {
+    return await link.until((take, gone) => {
+      /** @param {MessageEvent} message */
+      const listener = ({ data, origin, source }) => {
         // Any window may send this page a message; only this frame, and only while it shows the server's
         // document, is listened to.
-        if (
-          source === null ||
-          source !== frame.contentWindow ||
-          origin !== address.origin ||
-          link.stopped ||
-          link.signal.aborted
-        )
-          return;
-        link.heard();
-        try {
-          if (data === null || typeof data !== 'object')
-            throw new EnckeError('network', 'the frame sent something that is no event');
-          const ending = link.take(data);
-          if (ending) resolve(ending);
-        } catch (error) {
-          reject(error);
-        }
+        if (source === null || source !== frame.contentWindow || origin !== address.origin) return;
+        take(() => {
+          if (data !== null && typeof data === 'object') return data;
+          throw link.failure('network');
+        });
       };
-      window.addEventListener('message', listener);
+      window.addEventListener('message', listener, { signal: listening.signal });
       // A document that is loaded has ended, or was none of the server's: a browser does not tell which.
-      frame.addEventListener('load', () => {
-        ends = env.setTimeout(
-          () =>
-            link.openedAt
-              ? resolve({ kind: 'lost' })
-              : reject(new EnckeError('no_open', 'the frame did not open')),
-          LAST_EVENTS_WITHIN_MS,
-        );
-      }, { once: true });
+      const ended = () => (ends = env.setTimeout(gone, LAST_EVENTS_WITHIN_MS));
+      frame.addEventListener('load', ended, { once: true });
       (window.document.body ?? window.document.documentElement).append(frame);
     });
   } finally {
     unguard();
     env.clearTimeout(ends);
-    window.removeEventListener('message', listener);
+    listening.abort();
     frame.remove();
   }
+}
+
+/** @param {Document} document @param {string} address */
+function hidden(document, address) {
+  const frame = document.createElement('iframe');
+  frame.hidden = true;
+  frame.setAttribute('title', 'Encke');
+  frame.setAttribute('aria-hidden', 'true');
+  // It needs its own origin, by which it is known, and its scripts. It is never to leave the frame.
+  frame.setAttribute('sandbox', 'allow-scripts allow-same-origin');
+  frame.setAttribute('src', address);
+  return frame;
 }
 
 /**

@@ -1,5 +1,5 @@
 /** Showing what was pushed: pages, in frames that can not reach out. */
-import { EnckeError } from './error.js';
+import { failure } from './error.js';
 
 /**
  * Checks the address of a page. What comes back is the parsed, normal form, so that what was checked is what
@@ -37,15 +37,20 @@ const loading = new WeakMap();
  * @param {HTMLElement} container
  * @param {{url?: unknown, id?: string, channel?: string, offset?: number, epoch?: string, title?: string}}
  * message
- * @param {{client?: import('../encke.js').Encke, sandbox?: string, title?: string}} [options] with `client`,
- * the page is acknowledged as shown once it has loaded and the tab is visible
+ * A browser tells that a frame has finished loading, and not what is in it: a page that forbids frames, an
+ * error page and a dead port load all the same. So a page counts as shown when it says so itself, by
+ * `parent.postMessage({ encke: 'shown' }, '*')`, or when the application takes its loading for that.
+ *
+ * @param {{client?: import('../encke.js').Encke, shown?: 'told' | 'loaded', link?: string, sandbox?: string,
+ * title?: string}} [options] with `client`, the page is acknowledged once it is shown and the tab is visible;
+ * `shown` says by what it is; `link` is the text of a link to the page, for those that forbid frames
  * @returns {Promise<HTMLIFrameElement | null>} the frame when it has loaded; null when another page took its
  * place before that.
  */
 export function showPage(container, message, options = {}) {
   const url = safeUrl(message.url);
   if (url === null)
-    return Promise.reject(new EnckeError('bad_url', 'the address of this page is not one to show'));
+    return Promise.reject(failure('bad_url'));
   loading.get(container)?.();
   const document = container.ownerDocument;
   const frame = document.createElement('iframe');
@@ -56,25 +61,60 @@ export function showPage(container, message, options = {}) {
   );
   frame.setAttribute('referrerpolicy', 'no-referrer');
   frame.setAttribute('title', options.title ?? 'Page from ' + new URL(url).host);
+  const acknowledge = once(() =>
+    // A failed acknowledgement has been told to the client's `error` listeners already.
+    whenVisible(document, () => frame.isConnected && options.client?.shown(message).catch(() => {})),
+  );
+  listen(frame, acknowledge);
   return new Promise((resolve) => {
     loading.set(container, () => resolve(null));
     frame.addEventListener('load', () => {
       loading.delete(container);
       resolve(frame);
-      if (options.client)
-        whenVisible(document, () => frame.isConnected && acknowledge(options.client, message));
+      if (options.shown === 'loaded') acknowledge();
     }, { once: true });
     // An address that differs only in its fragment would not load anew in a frame that is used again, hence a
     // new frame each time.
     frame.setAttribute('src', url);
     container.replaceChildren(frame);
+    if (options.link) container.append(linkTo(document, url, options.link, acknowledge));
   });
 }
 
-/** @param {any} client @param {any} message */
-function acknowledge(client, message) {
-  // A failed acknowledgement has been told to the client's `error` listeners already.
-  client.shown(message).catch(() => {});
+/** @param {() => void} then */
+function once(then) {
+  let done = false;
+  return () => {
+    if (!done) then();
+    done = true;
+  };
+}
+
+/**
+ * Waits for the page in a frame to say that it is shown. Any window may send this page a message; only what
+ * this frame holds is listened to, as long as it is on the page.
+ * @param {HTMLIFrameElement} frame @param {() => void} shown
+ */
+function listen(frame, shown) {
+  const window = frame.ownerDocument.defaultView;
+  const listener = (/** @type {MessageEvent} */ { source, data }) => {
+    // A frame that another took the place of has no window any more.
+    if (!frame.isConnected) window?.removeEventListener('message', listener);
+    else if (source === frame.contentWindow && data?.encke === 'shown') shown();
+  };
+  window?.addEventListener('message', listener);
+}
+
+/** @param {Document} document @param {string} url @param {string} text @param {() => void} followed */
+function linkTo(document, url, text, followed) {
+  const link = document.createElement('a');
+  link.setAttribute('href', url);
+  link.setAttribute('target', '_blank');
+  link.setAttribute('rel', 'noopener noreferrer');
+  link.textContent = text;
+  // Who follows it has the page in a window of its own.
+  link.addEventListener('click', followed);
+  return link;
 }
 
 /**

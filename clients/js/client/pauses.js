@@ -17,7 +17,7 @@ export function pauseMs(failures, random) {
 }
 
 /** The longest pause that a server can ask for. */
-export const RETRY_MAX_MS = 300000;
+const RETRY_MAX_MS = 300000;
 
 /**
  * A pause that a server asked for, and up to a quarter more: never sooner than it said, and not all clients
@@ -26,6 +26,18 @@ export const RETRY_MAX_MS = 300000;
  */
 export function laterMs(askedMs, random) {
   return askedMs * (1 + 0.25 * random());
+}
+
+/**
+ * How long to stay away after a close that is not for good. A server that stops says to each client when to
+ * come back, so that they do not all do so together; one that does not say it sends all of them away at the
+ * same moment all the same.
+ * @param {unknown} askedMs @param {() => number} random
+ */
+export function closedMs(askedMs, random) {
+  return typeof askedMs === 'number' && Number.isFinite(askedMs) && askedMs >= 0
+    ? laterMs(Math.min(askedMs, RETRY_MAX_MS), random)
+    : 500 + 4500 * random();
 }
 
 /**

@@ -8,7 +8,7 @@ import { bare, message, opened, polling, settle, token, world } from './world.js
 test('a stream is opened with the token in a header, and its messages are handed over', async () => {
   const w = await opened({ url: 'http://server/' });
   assert.equal(w.stream.headers.authorization, 'Bearer ' + token('alice'));
-  assert.equal(w.stream.url, 'http://server/v1/sse', 'no token, and nothing else, in the address');
+  assert.equal(w.stream.url, 'http://server/v1/sse?form=short', 'no token, and nothing else, in the address');
   assert.equal(w.stream.credentials, 'omit');
   assert.equal(w.client.state, 'open');
   assert.equal(w.client.session, 's1');

@@ -146,3 +146,19 @@ test('the key of a beacon is that of the session, however it was told', async ()
   await other.page.fire('pagehide', { persisted: true });
   assert.deepEqual(other.page.beacons.map(({ body }) => body), ['{"session":"s2"}'], 'not that of another');
 });
+
+test('a request that was given up and arrives late does not cost the session; another client does', async () => {
+  const w = await polling();
+  const held = w.next('/v1/poll');
+  const subscribed = w.client.subscribe(['news']);
+  await w.next('/v1/subscribe').fail(404, 'session_unknown');
+  await subscribed;
+  assert.ok(held.aborted, 'it asks anew');
+  await w.next('/v1/poll').fail(409, 'session_taken_over');
+  await w.clock.pass(1000);
+  const again = w.next('/v1/poll');
+  assert.equal(again.query.session, 's1');
+  await again.fail(409, 'session_taken_over');
+  await w.clock.pass(1000);
+  assert.equal(w.next('/v1/poll').query.session, undefined);
+});

@@ -2,6 +2,8 @@
  * A world for the client: time that only moves when told to, a network that answers as the test says, and a
  * page around it. Nothing here sleeps.
  */
+// Loaded before, so that no test waits for a file.
+import '../client/iframe.js';
 import { Encke } from '../encke.js';
 
 /** Lets everything that is ready to run do so, without letting time pass. */
@@ -38,12 +40,19 @@ class Clock {
   }
 }
 
+/** The query, without the form of messages, which is asked for each time. @param {URL} url */
+function queryOf(url) {
+  const { form: _, ...query } = Object.fromEntries(url.searchParams);
+  return query;
+}
+
 class Request {
   constructor(url, init, resolve, reject) {
     const parsed = new URL(url, 'http://server');
     this.url = url;
     this.path = parsed.pathname;
-    this.query = Object.fromEntries(parsed.searchParams);
+    this.query = queryOf(parsed);
+    this.form = parsed.searchParams.get('form');
     this.method = init.method;
     this.headers = init.headers;
     this.credentials = init.credentials;
@@ -130,9 +139,8 @@ class Socket {
   said = [];
   constructor(url) {
     this.url = url;
-    const { pathname, searchParams } = new URL(url);
-    this.path = pathname;
-    this.query = Object.fromEntries(searchParams);
+    this.path = new URL(url).pathname;
+    this.query = queryOf(new URL(url));
   }
   send(text) {
     if (this.readyState !== 1) throw new Error('it is not open');
@@ -174,7 +182,7 @@ class Frame extends EventTarget {
     return new URL(this.attributes.src).pathname;
   }
   get query() {
-    return Object.fromEntries(new URL(this.attributes.src).searchParams);
+    return queryOf(new URL(this.attributes.src));
   }
 }
 
@@ -219,6 +227,7 @@ export function world(options = {}, env = {}) {
     requests.push(new Request(url, init, resolve, reject));
   });
   const client = new Encke({
+    transport: ['sse', 'poll'],
     ...options,
     env: {
       fetch,
@@ -261,6 +270,64 @@ export function world(options = {}, env = {}) {
       return taken === requests.length;
     },
   };
+}
+
+/** What the tabs of one browser have in common: time, locks, and the channels between them. */
+export class Browser {
+  #clock = new Clock();
+  /** Who holds each lock, and who waits for it. @type {Map<string, Array<() => Promise<void>>>} */
+  #locks = new Map();
+  /** @type {Set<{name: string, onmessage?: Function}>} */
+  #channels = new Set();
+
+  /** A tab with a client, of the same user as the others. */
+  tab(options = {}) {
+    const { setTimeout, clearTimeout } = this.#clock;
+    const page = Object.assign(new Page(), { setTimeout, clearTimeout, BroadcastChannel: this.#channel() });
+    page.navigator.locks = { request: (...asked) => this.#request(...asked) };
+    const env = { window: page, setTimeout, clearTimeout, now: () => this.#clock.now };
+    return Object.assign(world({ token: token('alice'), ...options }, env), { clock: this.#clock, page });
+  }
+
+  #channel() {
+    const channels = this.#channels;
+    return class {
+      constructor(name) {
+        this.name = name;
+        channels.add(this);
+      }
+      postMessage(words) {
+        for (const other of channels) {
+          if (other === this || other.name !== this.name) continue;
+          const data = structuredClone(words);
+          queueMicrotask(() => channels.has(other) && other.onmessage({ data }));
+        }
+      }
+      close() {
+        channels.delete(this);
+      }
+    };
+  }
+
+  #request(name, { signal }, hold) {
+    if (!this.#locks.has(name)) this.#locks.set(name, []);
+    const queue = this.#locks.get(name);
+    return new Promise((resolve, reject) => {
+      let held = false;
+      const next = async () => {
+        held = true;
+        resolve(await hold());
+        queue.shift();
+        queue[0]?.();
+      };
+      signal.addEventListener('abort', () => {
+        if (held) return;
+        queue.splice(queue.indexOf(next), 1);
+        reject(signal.reason);
+      });
+      if (queue.push(next) === 1) queueMicrotask(() => queue[0] === next && next());
+    });
+  }
 }
 
 export const message = (offset, more = {}) => ({

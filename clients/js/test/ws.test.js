@@ -16,7 +16,7 @@ test('a ticket says who it is, since no header can, and the token stays out of t
   const w = await opened({ channels: ['news'] });
   assert.equal(w.asked.headers.authorization, 'Bearer ' + token('alice'));
   assert.equal(w.asked.method, 'POST');
-  assert.equal(w.socket.url, 'wss://server/v1/ws?ticket=T&channels=news');
+  assert.equal(w.socket.url, 'wss://server/v1/ws?form=short&ticket=T&channels=news');
   assert.deepEqual([w.client.state, w.client.transport, w.client.session], ['open', 'ws', 's1']);
   await w.socket.event(message(1));
   await w.socket.event(message(1));

@@ -1,5 +1,6 @@
-//! What no safe library asks of the kernel: many sends to as many sockets in one call, by `io_uring` (ADR
-//! 0020), and what the peer of a socket has not acknowledged (ADR 0021).
+//! What no safe library asks of the system: many sends to as many sockets in one call, by `io_uring` (ADR
+//! 0020), what the peer of a socket has not acknowledged (ADR 0021), and that memory which was freed goes
+//! back to the kernel (ADR 0012).
 //!
 //! Nothing is under way between two calls: [`Batch::send`] returns when each of its sends is done, or could
 //! not be.
@@ -9,8 +10,10 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
+mod freed_memory;
 mod unacknowledged;
 
+pub use freed_memory::give_back_freed_memory;
 use io_uring::{IoUring, Probe, opcode, types::Fd};
 use rustix::net::SendFlags;
 pub use unacknowledged::unacknowledged;

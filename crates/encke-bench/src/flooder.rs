@@ -44,6 +44,8 @@ pub enum Flood {
     Silent,
     /// TLS records of one byte
     Records,
+    /// TLS requests for new keys (KeyUpdate, RFC 8446 section 4.6.3), each before a pong
+    KeyUpdates,
     /// HTTP/2 requests that are reset at once
     Resets,
     /// HTTP/2 pings
@@ -54,7 +56,7 @@ pub enum Flood {
 
 impl Flood {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Pongs,
         Self::Continuations,
         Self::Ahead,
@@ -62,6 +64,7 @@ impl Flood {
         Self::Hellos,
         Self::Silent,
         Self::Records,
+        Self::KeyUpdates,
         Self::Resets,
         Self::Pings,
         Self::Settings,
@@ -78,6 +81,7 @@ impl Flood {
             Self::Hellos => "hellos",
             Self::Silent => "silent",
             Self::Records => "records",
+            Self::KeyUpdates => "key updates",
             Self::Resets => "resets",
             Self::Pings => "pings",
             Self::Settings => "settings",
@@ -115,7 +119,7 @@ impl Flooder {
     pub fn run(&self, over: &AtomicBool, sent: &AtomicU64) {
         while !over.load(Ordering::Relaxed) {
             let _refused = match self.kind {
-                Flood::Pongs => self.frames(over, sent, &[], &[0x8a, 0x80, 0, 0, 0, 0].repeat(TOGETHER)),
+                Flood::Pongs => self.frames(over, sent, &[], &PONG.repeat(TOGETHER)),
                 Flood::Continuations => {
                     let begin = [0x01, 0x80, 0, 0, 0, 0];
                     self.frames(over, sent, &begin, &[0x00, 0x80, 0, 0, 0, 0].repeat(TOGETHER))
@@ -123,7 +127,8 @@ impl Flooder {
                 Flood::Ahead => self.ahead(over, sent),
                 Flood::Heads => self.heads(over, sent),
                 Flood::Hellos | Flood::Silent => self.connections(over, sent),
-                Flood::Records => self.records(over, sent),
+                Flood::Records => self.sealed(over, sent, one_byte_each),
+                Flood::KeyUpdates => self.sealed(over, sent, new_keys_each),
                 Flood::Resets | Flood::Pings | Flood::Settings => self.http2(over, sent),
             };
         }
@@ -158,9 +163,9 @@ impl Flooder {
     fn ahead(&self, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
         let block = b"GET /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n".repeat(TOGETHER);
         let mut socket = self.connect()?;
-        let mut answers = socket.try_clone()?;
+        let answers = socket.try_clone()?;
         thread::scope(|scope| {
-            scope.spawn(move || while answers.read(&mut [0; 65_536]).is_ok_and(|count| count > 0) {});
+            scope.spawn(move || discard(answers));
             while !over.load(Ordering::Relaxed) && socket.write_all(&block).is_ok() {
                 sent.fetch_add(TOGETHER as u64, Ordering::Relaxed);
             }
@@ -212,22 +217,30 @@ impl Flooder {
         Ok(())
     }
 
-    /// Pongs over a WebSocket, each byte in a record of its own.
-    fn records(&self, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
+    /// A WebSocket under TLS, then pongs in records that `seal` makes, over and over.
+    fn sealed(&self, over: &AtomicBool, sent: &AtomicU64, seal: Seal) -> io::Result<()> {
         let mut stream = self.secure(Use::Ask)?;
         stream.write_all(&self.upgrade)?;
         stream.flush()?;
         until_open(&mut stream)?;
-        while !over.load(Ordering::Relaxed) {
-            let mut records = Vec::new();
-            for byte in [0x8a, 0x80, 0, 0, 0, 0].repeat(TOGETHER / 6) {
-                stream.conn.writer().write_all(&[byte])?;
-                stream.conn.write_tls(&mut records)?;
-                sent.fetch_add(1, Ordering::Relaxed);
-            }
-            stream.sock.write_all(&records)?;
-        }
-        Ok(())
+        let (mut socket, mut conn) = (stream.sock, stream.conn);
+        let answers = socket.try_clone()?;
+        let mut records = Vec::new();
+        thread::scope(|scope| {
+            scope.spawn(move || discard(answers));
+            let flooded = (|| {
+                while !over.load(Ordering::Relaxed) {
+                    records.clear();
+                    let count = seal(&mut conn, &mut records)?;
+                    socket.write_all(&records)?;
+                    sent.fetch_add(count, Ordering::Relaxed);
+                }
+                Ok(())
+            })();
+            // Whether it is open still or not, the reader ends with it.
+            let _closed = socket.shutdown(Shutdown::Both);
+            flooded
+        })
     }
 
     fn http2(&self, over: &AtomicBool, sent: &AtomicU64) -> io::Result<()> {
@@ -260,6 +273,38 @@ impl Flooder {
         }
         Ok(())
     }
+}
+
+/// Makes records of some pongs, and says how many it has made.
+type Seal = fn(&mut ClientConnection, &mut Vec<u8>) -> io::Result<u64>;
+
+/// A pong with nothing in it (RFC 6455 section 5.5.3).
+const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
+
+fn one_byte_each(conn: &mut ClientConnection, records: &mut Vec<u8>) -> io::Result<u64> {
+    let pongs = PONG.repeat(TOGETHER / PONG.len());
+    for byte in &pongs {
+        conn.writer().write_all(&[*byte])?;
+        conn.write_tls(records)?;
+    }
+    Ok(pongs.len() as u64)
+}
+
+/// A server that counts such requests forgets them when there is something else between two.
+fn new_keys_each(conn: &mut ClientConnection, records: &mut Vec<u8>) -> io::Result<u64> {
+    for _ in 0..TOGETHER {
+        conn.refresh_traffic_keys().map_err(io::Error::other)?;
+        conn.writer().write_all(&PONG)?;
+        while conn.wants_write() {
+            conn.write_tls(records)?;
+        }
+    }
+    Ok(TOGETHER as u64)
+}
+
+/// Reads to the end.
+fn discard(mut answers: TcpStream) {
+    while answers.read(&mut [0; 65_536]).is_ok_and(|count| count > 0) {}
 }
 
 /// Reads the head of the answer to an upgrade.

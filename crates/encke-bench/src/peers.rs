@@ -2,23 +2,38 @@
 //!
 //! A peer is one file, and a line in [`KINDS`].
 
+mod bayeux;
+mod bayeux_server;
 mod centrifugo;
+mod cometd;
 mod durable_streams;
 mod encke;
 mod engine;
+mod faye;
 mod installed;
 mod nchan;
+mod pusher;
+mod sockudo;
 mod template;
 
 use std::{io, net::SocketAddr};
 
-pub use encke::{Encke, EnckeOptions, user_name};
+pub use encke::{Dialect, Encke, EnckeOptions, user_name};
 pub use template::TemplateOptions;
 
 use crate::{http::Head, tls};
 
 /// Every kind of server that can be measured. The first is the one that is meant when none is named.
-const KINDS: &[Kind] = &[encke::KIND, nchan::KIND, durable_streams::KIND, centrifugo::KIND, template::KIND];
+const KINDS: &[Kind] = &[
+    encke::KIND,
+    nchan::KIND,
+    durable_streams::KIND,
+    centrifugo::KIND,
+    cometd::KIND,
+    faye::KIND,
+    sockudo::KIND,
+    template::KIND,
+];
 
 /// A kind of server.
 struct Kind {
@@ -99,6 +114,23 @@ pub struct Who {
     pub place: Place,
 }
 
+/// What a subscriber says once its WebSocket is open, for servers that are not told by its request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// A message of text.
+    pub says: String,
+    /// What the message has in it by which it waits from then on.
+    pub answered_by: &'static [u8],
+}
+
+impl Greeting {
+    /// Whether it waits from this message on.
+    #[must_use]
+    pub fn is_answered_by(&self, message: &[u8]) -> bool {
+        message.windows(self.answered_by.len()).any(|part| part == self.answered_by)
+    }
+}
+
 /// One of the programs that a server is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -150,11 +182,19 @@ pub trait Peer {
     /// Whether it speaks this transport.
     fn speaks(&self, transport: Transport) -> bool;
 
-    /// Whether the first poll is answered at once, with where to go on.
-    fn first_poll_answers(&self) -> bool;
+    /// Whether a poll that goes on from `resume` is answered at once, with where to go on: by most servers it
+    /// is the first, and in Bayeux what comes before a client waits.
+    fn answers_at_once(&self, _resume: &str) -> bool {
+        false
+    }
 
     /// Writes a request that subscribes, or goes on from `resume`.
     fn subscribe(&self, out: &mut Vec<u8>, transport: Transport, who: Who, resume: &str);
+
+    /// What is said once a WebSocket is open, if anything has to be.
+    fn greeting(&self, _who: Who) -> Option<Greeting> {
+        None
+    }
 
     /// Where the next poll goes on, from the answer to the last.
     ///

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, io, net::IpAddr};
 
 use crate::{
-    http::{NotHttp, Piece, ResponseReader},
+    http::{Head, NotHttp, Piece, ResponseReader},
     http2,
     net::{ConnId, Net, Role},
     payload,
-    peers::{Peer, Transport, Who},
+    peers::{Greeting, Peer, Place, Transport, Who},
     sse::SseReader,
     tally::Tally,
     websocket::{self, FrameReader, Incoming},
@@ -16,6 +16,8 @@ use crate::{
 /// The most connections from one address: there are 28,000 ports, and those of closed connections rest for a
 /// minute.
 const PER_ADDRESS: usize = 20_000;
+/// Where requests wait that are there to be held, and get nothing.
+const BESIDE: Place = Place::Channel(u32::MAX);
 
 /// How far a subscriber is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,14 @@ pub struct Subscriber {
     conn: Option<ConnId>,
     http: Http,
     stream: Stream,
+}
+
+impl Subscriber {
+    /// What it says on its WebSocket, as long as it does not wait yet.
+    fn greeting(&self, peer: &dyn Peer, transport: Transport) -> Option<Greeting> {
+        let is_asking = transport == Transport::Ws && self.stage == Stage::Asking;
+        is_asking.then(|| peer.greeting(self.who)).flatten()
+    }
 }
 
 /// By which version requests are made.
@@ -94,6 +104,8 @@ pub struct Subscribers {
     /// Whether each poll is a connection of its own, to the next node: what a load balancer does that
     /// remembers no client.
     pub wander: bool,
+    /// How many more requests wait on each connection over HTTP/2, in a channel that nothing is published to.
+    pub beside: u32,
     connects: usize,
     out: Vec<u8>,
 }
@@ -110,6 +122,7 @@ impl Subscribers {
             size,
             addresses: 1,
             wander: false,
+            beside: 0,
             connects: 0,
             out: Vec::new(),
         }
@@ -184,14 +197,21 @@ impl Subscribers {
         // A poll that need not be answered at once waits from the moment it is sent.
         if self.transport == Transport::Poll
             && one.stage == Stage::Asking
-            && !(peer.first_poll_answers() && one.resume.is_empty())
+            && !peer.answers_at_once(&one.resume)
         {
             one.stage = Stage::Waiting;
             self.waiting += 1;
         }
         if let Http::Two(connection) = &mut one.http {
             let text = std::mem::take(&mut self.out);
-            if let Err(error) = connection.request(&mut self.out, &text) {
+            let mut asked = connection.request(&mut self.out, &text);
+            for _ in 0..self.beside {
+                let mut text = Vec::new();
+                let who = Who { place: BESIDE, ..one.who };
+                peer.subscribe(&mut text, self.transport, who, "");
+                asked = asked.and_then(|()| connection.request(&mut self.out, &text));
+            }
+            if let Err(error) = asked {
                 return self.broken(net, index, error.0);
             }
         }
@@ -212,9 +232,10 @@ impl Subscribers {
     ) {
         let (receiver, size) = (u32::try_from(index).unwrap_or(u32::MAX), self.size);
         let one = &mut self.all[index];
+        let greeting = one.greeting(peer, self.transport);
         let Subscriber { http, stream, lanes, stage, resume, .. } = one;
         let (mut fault, mut asks_again, mut began, mut closes) = (None, false, false, false);
-        let mut pongs = Vec::new();
+        let mut answers = Vec::new();
         let mut received = |bytes: &[u8]| {
             payload::find_all(bytes, size, |stamp| tally.receive(receiver, lanes.0, lanes.1, stamp, now_us));
         };
@@ -227,24 +248,25 @@ impl Subscribers {
                 **kept = head;
                 body.clear();
             }
-            (Piece::Head(head), _) => {
-                began = matches!(head.status, 200 | 101);
-                if !began {
-                    found(&mut fault, format!("a stream was answered {}", head.status));
-                }
-            }
+            (Piece::Head(Head { status: 200 | 101, .. }), _) => match &greeting {
+                Some(greeting) => websocket::write_text(&mut answers, &greeting.says),
+                None => began = true,
+            },
+            (Piece::Head(head), _) => found(&mut fault, format!("a stream was answered {}", head.status)),
             (Piece::Body(bytes), Stream::Poll(_, body)) => body.extend_from_slice(bytes),
             (Piece::Body(bytes), Stream::Sse(reader)) => reader.feed(bytes, &mut received),
             (Piece::Body(bytes), Stream::Ws(reader)) => {
-                feed_websocket(reader, bytes, &mut received, &mut pongs)
+                let mut each = |message: &[u8]| {
+                    began |= greeting.as_ref().is_some_and(|greeting| greeting.is_answered_by(message));
+                    received(message);
+                };
+                feed_websocket(reader, bytes, &mut each, &mut answers)
                     .unwrap_or_else(|what| found(&mut fault, what));
             }
             (Piece::End, Stream::Poll(head, body)) => {
                 received(body);
-                match peer.resume(head, body, resume) {
-                    Ok(()) => asks_again = true,
-                    Err(error) => found(&mut fault, error),
-                }
+                let resumed = peer.resume(head, body, resume);
+                asks_again = resumed.map_err(|error| found(&mut fault, error)).is_ok();
                 if body.capacity() > 4096 {
                     *body = Vec::new();
                 }
@@ -262,12 +284,19 @@ impl Subscribers {
             *stage = Stage::Waiting;
             self.waiting += 1;
         }
-        one.http.acknowledge(&mut pongs);
-        answer(net, one.conn, &pongs);
-        if asks_again && self.wander {
+        one.http.acknowledge(&mut answers);
+        answer(net, one.conn, &answers);
+        if asks_again {
+            self.ask_again(net, peer, index, closes);
+        }
+    }
+
+    /// A poll was answered, on a connection that its server may close.
+    fn ask_again(&mut self, net: &mut Net, peer: &dyn Peer, index: usize, closes: bool) {
+        if self.wander {
             self.disconnect(net, index);
             self.connect(net, peer, index);
-        } else if asks_again && !closes {
+        } else if !closes {
             self.ask(net, peer, index);
         }
     }

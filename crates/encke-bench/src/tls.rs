@@ -8,15 +8,20 @@ use std::{
 };
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
-use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore,
-    client::Resumption,
-    crypto::{
-        CryptoProvider,
-        aws_lc_rs::{self, kx_group},
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        ClientConfig, ClientConnection, RootCertStore,
+        client::Resumption,
+        crypto::{
+            CryptoProvider,
+            aws_lc_rs::{self, kx_group},
+        },
+        pki_types::{CertificateDer, ServerName},
+        version::TLS13,
     },
-    pki_types::{CertificateDer, ServerName},
-    version::TLS13,
 };
 
 /// The name that certificates are made for.
@@ -117,6 +122,14 @@ impl Client {
         // What is sent is bounded by who sends; cutting it short would look like a server that is slow.
         connection.set_buffer_limit(None);
         Ok(connection)
+    }
+
+    /// Makes the handshake of one that asks by HTTP/1.1, with a session from before if there was one.
+    ///
+    /// # Errors
+    /// When the socket breaks, or the server is not who it should be.
+    pub async fn secure(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        TlsConnector::from(Arc::clone(&self.resuming)).connect(self.name.clone(), socket).await
     }
 }
 

@@ -96,11 +96,20 @@ fn frame(bytes: &[u8]) -> Result<Option<(usize, usize)>, Broken> {
     Ok((bytes.len() >= head + length).then_some((head, length)))
 }
 
+/// Writes a message of text, of up to 125 bytes. The mask is zero, which changes no byte.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    write_short(out, 0x81, text.as_bytes());
+}
+
 /// Writes the answer to a ping. The mask is zero, which changes no byte.
 pub fn write_pong(out: &mut Vec<u8>, body: &[u8]) {
     // A ping's body has at most 125 bytes.
+    write_short(out, 0x8a, body);
+}
+
+fn write_short(out: &mut Vec<u8>, first: u8, body: &[u8]) {
     let length = u8::try_from(body.len().min(125)).unwrap_or(125);
-    out.extend_from_slice(&[0x8a, 0x80 | length, 0, 0, 0, 0]);
+    out.extend_from_slice(&[first, 0x80 | length, 0, 0, 0, 0]);
     out.extend_from_slice(&body[..usize::from(length)]);
 }
 

@@ -7,8 +7,8 @@ use crate::id::new_id;
 use crate::publish::PublishAnswer;
 use crate::push_many::{PushesAnswer, PushesBody};
 use crate::{
-    Accepted, AcceptedOne, Channels, Error, History, Page, Presence, Publish, Published, Push, PushStream,
-    Receipts, Sessions, User, Users,
+    Accepted, AcceptedOne, Channels, Error, History, HooksStatus, Matching, Nodes, Page, Presence, Publish,
+    Published, Push, PushStream, Receipts, Sessions, Stats, User, Users,
 };
 
 /// A backend's way to the server. Cheap to clone; clones share their connections.
@@ -164,7 +164,21 @@ impl Api {
     /// # Errors
     /// What the server refuses, and not being able to reach it.
     pub async fn users(&self, online: Option<bool>, page: &Page) -> Result<Users, Error> {
+        self.users_matching(&Matching::default(), online, page).await
+    }
+
+    /// The users whose ids match.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn users_matching(
+        &self,
+        matching: &Matching,
+        online: Option<bool>,
+        page: &Page,
+    ) -> Result<Users, Error> {
         let mut query = page.query();
+        matching.add_to(&mut query);
         if let Some(online) = online {
             query.add("online", if online { "true" } else { "false" });
         }
@@ -187,6 +201,30 @@ impl Api {
         let mut query = page.query();
         query.add_some("user", user);
         self.http.get("/api/sessions", &query).await
+    }
+
+    /// The nodes there are, and how each is.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn nodes(&self) -> Result<Nodes, Error> {
+        self.http.get("/api/nodes", &Query::default()).await
+    }
+
+    /// How the application's endpoint does, as the nodes see it.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn hooks(&self) -> Result<HooksStatus, Error> {
+        self.http.get("/api/hooks", &Query::default()).await
+    }
+
+    /// How all nodes together are.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        self.http.get("/api/stats", &Query::default()).await
     }
 
     /// Ends sessions on purpose, and tells how many. Everything of them is freed when this returns. The
@@ -274,7 +312,17 @@ impl Api {
     /// # Errors
     /// What the server refuses, and not being able to reach it.
     pub async fn channels(&self, page: &Page) -> Result<Channels, Error> {
-        self.http.get("/api/channels", &page.query()).await
+        self.channels_matching(&Matching::default(), page).await
+    }
+
+    /// The channels whose names match.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn channels_matching(&self, matching: &Matching, page: &Page) -> Result<Channels, Error> {
+        let mut query = page.query();
+        matching.add_to(&mut query);
+        self.http.get("/api/channels", &query).await
     }
 
     /// A part of a channel's history, forwards from the cursor, or from the oldest message that is kept.

@@ -5,15 +5,17 @@ use serde::{Deserialize, Serialize};
 use crate::http::Http;
 use crate::id::new_id;
 use crate::publish::PublishAnswer;
+use crate::token_source::TokenSource;
 use crate::{Error, Publish, Published};
 
-/// A user's way to the server. Cheap to clone; clones share their connections.
+/// A user's way to the server. Cheap to clone; clones share their connections and their token.
 ///
 /// Every call but [`listen`](Client::listen) is sent up to four times within some seconds when the server
 /// cannot be reached or answers 5xx, which is safe.
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) http: Http,
+    tokens: Option<TokenSource>,
 }
 
 /// What a login gave.
@@ -59,7 +61,53 @@ impl Client {
     /// # Errors
     /// [`Error::BadAddress`] and [`Error::BadCredentials`]; nothing is sent yet.
     pub fn new(address: &str, token: &str) -> Result<Self, Error> {
-        Ok(Self { http: Http::new(address, Some(token))? })
+        Ok(Self { http: Http::new(address, Some(token))?, tokens: None })
+    }
+
+    /// With a source of fresh tokens for the same user, which listeners use by themselves: when the server
+    /// says that the token ends soon, and before they connect again after it was refused. A source that
+    /// fails, or takes longer than 30 seconds, is asked again when the listener connects again.
+    #[must_use]
+    pub fn with_token_source<F, T>(self, source: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = Result<String, Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    {
+        Self { tokens: Some(TokenSource::new(source)), ..self }
+    }
+
+    /// Whether there is a source of fresh tokens.
+    pub(crate) fn has_token_source(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// Takes a fresh token from the source, if there is one, for all requests from now on.
+    pub(crate) async fn renew_token(&self) -> Result<Option<String>, Error> {
+        let Some(tokens) = &self.tokens else { return Ok(None) };
+        let token = tokens.fresh().await?;
+        self.http.set_credentials(&token)?;
+        Ok(Some(token))
+    }
+
+    /// Puts a fresh token of the same user in the place of the one that a session has, without a break in its
+    /// held connection, and uses it for all requests from now on. Tells when it ends: RFC 3339, UTC.
+    ///
+    /// # Errors
+    /// `session_unknown`, `token_expired` and `unauthorized` among what the server refuses, and not being
+    /// able to reach it.
+    pub async fn refresh(&self, session: &str, token: &str) -> Result<String, Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            session: &'a str,
+            token: &'a str,
+        }
+        #[derive(Deserialize)]
+        struct Refreshed {
+            expires: String,
+        }
+        let answer: Refreshed = self.http.post("/v1/refresh", &Body { session, token }).await?;
+        self.http.set_credentials(token)?;
+        Ok(answer.expires)
     }
 
     /// Logs in by the user's id alone, which a server in dev mode allows.
@@ -73,8 +121,8 @@ impl Client {
         }
         let http = Http::new(address, None)?;
         let login: Login = http.post("/v1/login", &Body { user }).await?;
-        let http = http.with_credentials(&login.token)?;
-        Ok((Self { http }, login))
+        http.set_credentials(&login.token)?;
+        Ok((Self { http, tokens: None }, login))
     }
 
     /// Publishes to one channel, if the token may.

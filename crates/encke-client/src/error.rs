@@ -19,6 +19,9 @@ pub enum Error {
     /// What was to be sent does not serialise to JSON.
     #[error("the data does not serialise to JSON: {0}")]
     Encode(#[source] serde_json::Error),
+    /// The application's source of tokens gave none; see [`Client::with_token_source`](crate::Client).
+    #[error("there is no fresh token: {0}")]
+    NoToken(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The operating system gave no randomness, which ids are made from.
     #[error("the operating system gives no randomness")]
     NoRandomness,
@@ -91,7 +94,12 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable(_) | Self::Broken(_) | Self::Unavailable { .. } | Self::Silent(_) | Self::Ended
+            Self::Unreachable(_)
+                | Self::Broken(_)
+                | Self::Unavailable { .. }
+                | Self::Silent(_)
+                | Self::Ended
+                | Self::NoToken(_)
         )
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::short::Told;
 use crate::{Error, Message};
 
 /// One thing that happened to a session that is listened to.
@@ -18,6 +19,8 @@ pub enum Event {
     Gap(Gap),
     /// The session does not follow a channel any more, as its new token does not grant it.
     Unsubscribed(Unsubscribed),
+    /// The token of the session ends soon. With a source of tokens a fresh one takes its place by itself.
+    Expiring(Expiring),
     /// The session was ended on purpose. When `reconnect` is false, nothing follows.
     Close(Close),
     /// The connection broke. The listener goes on by itself after the pause, from where it was; nothing is
@@ -40,6 +43,12 @@ pub struct Open {
     /// whose first answer had it.
     #[serde(default)]
     pub close_key: Option<String>,
+    /// What messages of the connection leave out.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    /// The same.
+    #[serde(default)]
+    pub(crate) epoch: Option<String>,
 }
 
 /// Messages of a channel that will not come: they were trimmed before they could be handed over, or the
@@ -68,6 +77,15 @@ pub struct Unsubscribed {
     pub channel: String,
     /// Why: `not_granted`.
     pub reason: String,
+}
+
+/// The token of the session ends soon, and the session with it, unless a fresh one takes its place
+/// ([`SessionHandle::refresh`](crate::SessionHandle::refresh)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Expiring {
+    /// In how many seconds.
+    pub in_s: u64,
 }
 
 /// The session was ended on purpose.
@@ -105,17 +123,21 @@ pub(crate) enum WireEvent {
     Message(Message),
     Gap(Gap),
     Unsubscribed(Unsubscribed),
+    Expiring(Expiring),
     Close(Close),
     /// Of a kind that a newer server knows.
     Unknown,
 }
 
 impl WireEvent {
-    /// Reads the JSON that every stream writes.
-    pub(crate) fn parse(json: &str) -> Result<Self, Error> {
+    /// Reads the JSON that every stream writes; messages in the short form with what was told for that.
+    pub(crate) fn parse(json: &str, told: &Told) -> Result<Self, Error> {
         #[derive(Deserialize)]
         struct Kind {
             event: String,
+        }
+        if json.starts_with('[') {
+            return told.read(json).map(Self::Message);
         }
         // The kind is read first and by itself: an enum tagged from within cannot keep the data's bytes as
         // they are.
@@ -126,6 +148,7 @@ impl WireEvent {
             "message" => Self::Message(serde_json::from_str(json).map_err(bad)?),
             "gap" => Self::Gap(serde_json::from_str(json).map_err(bad)?),
             "unsubscribed" => Self::Unsubscribed(serde_json::from_str(json).map_err(bad)?),
+            "expiring" => Self::Expiring(serde_json::from_str(json).map_err(bad)?),
             "close" => Self::Close(serde_json::from_str(json).map_err(bad)?),
             _ => Self::Unknown,
         })
@@ -139,18 +162,22 @@ mod tests {
 
     #[test]
     fn the_events_of_the_protocol_are_read() {
+        let told = &Told::default();
         let open =
-            WireEvent::parse(r#"{"event":"open","session":"s","cursor":"1~e","heartbeat_s":20}"#).unwrap();
+            WireEvent::parse(r#"{"event":"open","session":"s","cursor":"1~e","heartbeat_s":20}"#, told)
+                .unwrap();
         assert!(matches!(open, WireEvent::Open(Open { heartbeat_s: Some(20), .. })));
-        let gap = WireEvent::parse(r#"{"event":"gap","channel":"news","from":8,"to":null,"reason":"epoch"}"#)
-            .unwrap();
+        let gap =
+            WireEvent::parse(r#"{"event":"gap","channel":"news","from":8,"to":null,"reason":"epoch"}"#, told)
+                .unwrap();
         assert!(matches!(gap, WireEvent::Gap(Gap { to: None, .. })));
         let close =
-            WireEvent::parse(r#"{"event":"close","code":"client","reason":"","reconnect":false}"#).unwrap();
+            WireEvent::parse(r#"{"event":"close","code":"client","reason":"","reconnect":false}"#, told)
+                .unwrap();
         assert!(matches!(close, WireEvent::Close(Close { reconnect: false, .. })));
-        assert!(matches!(WireEvent::parse(r#"{"event":"later"}"#).unwrap(), WireEvent::Unknown));
+        assert!(matches!(WireEvent::parse(r#"{"event":"later"}"#, told).unwrap(), WireEvent::Unknown));
         for bad in ["", "{}", r#"{"event":"gap"}"#, "[]"] {
-            assert!(matches!(WireEvent::parse(bad), Err(Error::BadAnswer(_))), "{bad}");
+            assert!(matches!(WireEvent::parse(bad, told), Err(Error::BadAnswer(_))), "{bad}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Requests and answers: addresses, credentials, errors, and trying again.
 
 use std::fmt::Write as _;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -24,12 +25,12 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 80 * 1024 * 1024;
 /// The most bytes that are read of the body of an error.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// A server's address with the credentials for it.
+/// A server's address with the credentials for it, which its clones share.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     client: reqwest::Client,
     base: Url,
-    authorization: Option<HeaderValue>,
+    authorization: Arc<RwLock<Option<HeaderValue>>>,
 }
 
 impl Http {
@@ -63,24 +64,16 @@ impl Http {
         base.set_path(&path);
         base.set_query(None);
         base.set_fragment(None);
-        let authorization = match credentials {
-            None => None,
-            Some(credentials) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {credentials}"))
-                    .map_err(|_| Error::BadCredentials)?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
-        Ok(Self { client, base, authorization })
+        let authorization = credentials.map(bearer).transpose()?;
+        Ok(Self { client, base, authorization: Arc::new(RwLock::new(authorization)) })
     }
 
-    /// The same server and connections with other credentials.
-    pub(crate) fn with_credentials(&self, credentials: &str) -> Result<Self, Error> {
-        let mut value =
-            HeaderValue::from_str(&format!("Bearer {credentials}")).map_err(|_| Error::BadCredentials)?;
-        value.set_sensitive(true);
-        Ok(Self { authorization: Some(value), ..self.clone() })
+    /// Other credentials, from the next request on.
+    pub(crate) fn set_credentials(&self, credentials: &str) -> Result<(), Error> {
+        let value = bearer(credentials)?;
+        // Nothing that holds the lock can panic.
+        *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        Ok(())
     }
 
     /// GET until it succeeds or is hopeless, and parse the answer.
@@ -194,11 +187,19 @@ impl Http {
         url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
         url.set_query(query.as_str());
         let request = self.client.request(method, url);
-        match &self.authorization {
-            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
+        match self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            Some(authorization) => request.header(AUTHORIZATION, authorization),
             None => request,
         }
     }
+}
+
+/// The field that shows who sends a request.
+fn bearer(credentials: &str) -> Result<HeaderValue, Error> {
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {credentials}")).map_err(|_| Error::BadCredentials)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// How long to wait after the attempt of this number, counted from 1. Callers that were told the same time to

@@ -32,6 +32,8 @@
 //! - A listener hands each message over once and in order per channel, however often the connection breaks;
 //!   what cannot come any more is an [`Event::Gap`].
 //! - Pushing and publishing always carry an idempotency key, so that trying again makes no second message.
+//! - With a source of tokens ([`Client::with_token_source`]) a session goes on beyond the end of its token,
+//!   without a break.
 //! - After a close on purpose nothing reconnects, unless the server asked for that.
 
 mod api;
@@ -39,10 +41,12 @@ mod backoff;
 mod client;
 mod error;
 mod event;
+mod hooks;
 mod http;
 mod id;
 mod lines;
 mod listen;
+mod listen_options;
 mod listing;
 mod message;
 mod positions;
@@ -51,18 +55,26 @@ mod push;
 mod push_many;
 mod push_stream;
 mod session;
+mod short;
 mod socket;
 pub mod sse;
+mod stats;
+mod token_source;
 
 pub use api::{Api, CloseTarget, RevokeTarget};
 pub use client::{Client, Login};
 pub use error::Error;
-pub use event::{Close, Event, Gap, Lost, Open, Unsubscribed};
-pub use listen::{Listen, Listener, Transport};
-pub use listing::{Channel, Channels, History, Page, Presence, PresentUser, Session, Sessions, User, Users};
+pub use event::{Close, Event, Expiring, Gap, Lost, Open, Unsubscribed};
+pub use hooks::{EndpointFailure, HookDecisions, HookEvents, HooksStatus};
+pub use listen::Listener;
+pub use listen_options::{Listen, Transport};
+pub use listing::{
+    Channel, Channels, History, Matching, Page, Presence, PresentUser, Session, Sessions, User, Users,
+};
 pub use message::Message;
 pub use publish::{ChannelPosition, Publish, Published};
 pub use push::{Accepted, Push, Receipt, ReceiptState, Receipts, Target};
 pub use push_many::AcceptedOne;
 pub use push_stream::{PushResults, PushSender, PushStream};
 pub use session::SessionHandle;
+pub use stats::{Lately, Latency, Node, Nodes, Rates, SilentNode, Stats, Totals};

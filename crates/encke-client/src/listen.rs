@@ -1,6 +1,6 @@
 //! Listening: one data connection after the other, each going on where the last one ended.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,16 +10,19 @@ use encke_proto::ErrorCode;
 use futures_util::{Stream, StreamExt};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::{Backoff, jittered, jittered_over, random};
 use crate::event::WireEvent;
 use crate::http::{MAX_ANSWER_BYTES, Query, read_at_most, refused};
 use crate::lines::LineReader;
+use crate::listen_options::{Listen, Transport};
 use crate::session::{Late, SessionHandle, Shared};
+use crate::short::Told;
 use crate::socket::{Handshake, Socket};
 use crate::sse::{SseParser, TooLong};
-use crate::{Client, Close, Error, Event, Gap, Lost, Message, Open, Unsubscribed};
+use crate::{Client, Close, Error, Event, Expiring, Gap, Lost, Message, Open, Unsubscribed};
 
 /// How long the head of an answer that is not held may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,76 +45,6 @@ const SHUTDOWN_PAUSE: Duration = Duration::from_secs(2);
 /// A listener that was taken over comes back if it was not taken over for this long before.
 const TAKEN_OVER_AGAIN: Duration = Duration::from_secs(60);
 const HASTY_PAUSE: Duration = Duration::from_millis(500);
-
-/// How messages come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Transport {
-    /// Long polling: works through everything that lets HTTP through.
-    Poll,
-    /// One long answer of server-sent events.
-    #[default]
-    Sse,
-    /// One long answer with a JSON object a line.
-    Ndjson,
-    /// A WebSocket.
-    Ws,
-}
-
-/// What to listen to, and how.
-#[derive(Debug, Clone, Default)]
-pub struct Listen {
-    transport: Transport,
-    channels: BTreeSet<String>,
-    cursor: Option<String>,
-    session: Option<String>,
-    hold_s: Option<u64>,
-}
-
-impl Listen {
-    /// To the user's own channel, from the first push that no session of the user has been handed.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How messages come; [`Transport::Sse`] when not said.
-    #[must_use]
-    pub fn transport(mut self, transport: Transport) -> Self {
-        self.transport = transport;
-        self
-    }
-
-    /// To these channels too, from now on.
-    #[must_use]
-    pub fn channels<C: Into<String>>(mut self, channels: impl IntoIterator<Item = C>) -> Self {
-        self.channels.extend(channels.into_iter().map(Into::into));
-        self
-    }
-
-    /// Go on from this cursor; `earliest` is the oldest that is kept.
-    #[must_use]
-    pub fn cursor(mut self, cursor: impl Into<String>) -> Self {
-        self.cursor = Some(cursor.into());
-        self
-    }
-
-    /// Continue this session.
-    #[must_use]
-    pub fn session(mut self, session: impl Into<String>) -> Self {
-        self.session = Some(session.into());
-        self
-    }
-
-    /// How long a poll is held at most, in seconds, up to what the server allows. When not said, the server's
-    /// default (25) holds, and a poll without an answer for two and a half times that is given up; say it for
-    /// a server whose `hold_s` is longer than a minute.
-    #[must_use]
-    pub fn hold_s(mut self, seconds: u64) -> Self {
-        self.hold_s = Some(seconds);
-        self
-    }
-}
 
 /// A stream of [`Event`]s that goes on over any number of connections.
 ///
@@ -148,11 +81,13 @@ impl Listener {
             shared: Arc::clone(&shared),
             transport: options.transport,
             hold_s: options.hold_s,
+            whole: options.whole,
             items: VecDeque::new(),
             state: State::Idle(Duration::ZERO),
             backoff: Backoff::default(),
             ever_open: false,
             taken_over: None,
+            renewal: Renewal::default(),
         };
         let events = futures_util::stream::unfold(driver, |mut driver| async move {
             driver.next().await.map(|event| (event, driver))
@@ -192,6 +127,7 @@ enum Item {
     Message(Message),
     Gap(Gap),
     Unsubscribed(Unsubscribed),
+    Expiring(Expiring),
     Cursor(String),
     Close(Close),
 }
@@ -206,6 +142,8 @@ enum State {
 
 struct Streaming {
     wire: Wire,
+    /// What its messages leave out.
+    told: Told,
     /// The silence after which the connection counts as dead.
     silence: Duration,
     since: Instant,
@@ -231,17 +169,25 @@ struct Polling {
 
 /// The answer to a poll.
 #[derive(Deserialize)]
-struct PollAnswer {
-    session: String,
+struct PollAnswer<'a> {
+    /// Absent from the short form when the session goes on.
+    session: Option<String>,
     cursor: String,
+    /// What messages in the short form leave out.
+    #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
+    epoch: Option<String>,
     #[serde(default)]
     close_key: Option<String>,
-    #[serde(default)]
-    messages: Vec<Message>,
+    #[serde(default, borrow)]
+    messages: Vec<&'a RawValue>,
     #[serde(default)]
     gaps: Vec<Gap>,
     #[serde(default)]
     unsubscribed: Vec<Unsubscribed>,
+    #[serde(default)]
+    expiring: Option<Expiring>,
     #[serde(default)]
     close: Option<Close>,
 }
@@ -251,12 +197,26 @@ struct Driver {
     shared: Arc<Shared>,
     transport: Transport,
     hold_s: Option<u64>,
+    whole: bool,
     items: VecDeque<Item>,
     state: State,
     backoff: Backoff,
     ever_open: bool,
     /// When another connection last took over the session.
     taken_over: Option<Instant>,
+    renewal: Renewal,
+}
+
+/// What is to be done about a token that was refused.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Renewal {
+    /// Nothing.
+    #[default]
+    None,
+    /// A fresh one is taken before the next connection.
+    Due,
+    /// It was taken, and no connection has opened since: if it is refused too, there is none better.
+    Done,
 }
 
 impl Driver {
@@ -280,7 +240,10 @@ impl Driver {
                     if self.shared.is_closing() {
                         return Some(Ok(self.closed_by_handle()));
                     }
-                    self.connect().await
+                    match self.renew().await {
+                        Ok(()) => self.connect().await,
+                        Err(error) => Err(error),
+                    }
                 }
                 State::Streaming(streaming) => {
                     tokio::select! {
@@ -310,6 +273,7 @@ impl Driver {
         match item {
             Item::Open { open, adopt } => {
                 self.ever_open = true;
+                self.renewal = Renewal::None;
                 self.shared.open(&open.session);
                 if adopt {
                     self.shared.adopt(&open.cursor);
@@ -334,6 +298,10 @@ impl Driver {
                 self.shared.lose(&told.channel);
                 Some(Event::Unsubscribed(told))
             }
+            Item::Expiring(told) => {
+                self.refresh();
+                Some(Event::Expiring(told))
+            }
             Item::Cursor(cursor) => {
                 self.shared.adopt(&cursor);
                 None
@@ -346,6 +314,9 @@ impl Driver {
                     return Some(Event::Lost(Lost { cause: Error::TakenOver, retry_in }));
                 }
                 if close.reconnect && !self.shared.is_closing() {
+                    if close.code == ErrorCode::TokenExpired.as_str() && self.client.has_token_source() {
+                        self.renewal = Renewal::Due;
+                    }
                     // The session is gone; its cursor alone is enough to go on.
                     self.shared.drop_session();
                     let pause = self.backoff.next_pause(random());
@@ -388,6 +359,34 @@ impl Driver {
         });
     }
 
+    /// Lets the session go on with a fresh token, if there is a source of such.
+    fn refresh(&self) {
+        let (client, shared) = (self.client.clone(), Arc::clone(&self.shared));
+        if !client.has_token_source() {
+            return;
+        }
+        // Beside the connection, which goes on meanwhile. If it fails the session ends with its token, and
+        // the listener connects again with a fresh one.
+        tokio::spawn(async move {
+            let refreshed = async {
+                let Some(token) = client.renew_token().await? else { return Ok(None) };
+                SessionHandle::new(client, shared).refresh(&token).await
+            };
+            if let Err(error) = refreshed.await {
+                tracing::warn!(%error, "the session does not have a fresh token yet");
+            }
+        });
+    }
+
+    /// Takes a fresh token before the next connection, if the one that there is was refused.
+    async fn renew(&mut self) -> Result<(), Error> {
+        if self.renewal == Renewal::Due {
+            self.client.renew_token().await?;
+            self.renewal = Renewal::Done;
+        }
+        Ok(())
+    }
+
     /// Another connection took over the session: whether to come back. On a slow network that may have been
     /// an earlier request of our own, which arrived behind its successor. A client that shares the session
     /// with another is taken over again, and then it is not ours any more.
@@ -411,19 +410,18 @@ impl Driver {
         self.state = match self.transport {
             Transport::Poll => State::Polling(Polling { first: true }),
             Transport::Sse => {
-                let response =
-                    stream(&self.client, "/v1/sse", self.shared.query(), "text/event-stream").await?;
+                let response = stream(&self.client, "/v1/sse", self.query(), "text/event-stream").await?;
                 streaming(Wire::Sse(response, SseParser::new()))
             }
             Transport::Ndjson => {
-                let mut query = self.shared.query();
+                let mut query = self.query();
                 query.add("as", "ndjson");
                 let response = stream(&self.client, "/v1/stream", query, "application/x-ndjson").await?;
                 streaming(Wire::Ndjson(response, LineReader::default()))
             }
             Transport::Ws => {
                 let handshake = Handshake::new()?;
-                let query = self.shared.query();
+                let query = self.query();
                 let head = self.client.http.upgrade("/v1/ws", &query, handshake.fields());
                 let response =
                     timeout(HEAD_TIMEOUT, head).await.map_err(|_| Error::Silent(HEAD_TIMEOUT))??;
@@ -434,9 +432,18 @@ impl Driver {
         Ok(())
     }
 
+    /// What a data connection is asked for with.
+    fn query(&self) -> Query {
+        let mut query = self.shared.query();
+        if !self.whole {
+            query.add("form", "short");
+        }
+        query
+    }
+
     /// One poll, from the request to the items of its answer.
     async fn poll(&mut self, polling: Polling) -> Result<(), Error> {
-        let mut query = self.shared.query();
+        let mut query = self.query();
         let hold_s = if polling.first { Some(0) } else { self.hold_s };
         if let Some(hold_s) = hold_s {
             query.add("hold_s", &hold_s.to_string());
@@ -448,34 +455,46 @@ impl Driver {
         };
         let asked = Instant::now();
         let body = timeout(silence_max, exchange).await.map_err(|_| Error::Silent(silence_max))??;
-        let answer: PollAnswer =
-            serde_json::from_slice(&body).map_err(|error| Error::BadAnswer(format!("/v1/poll: {error}")))?;
+        let bad = |error: serde_json::Error| Error::BadAnswer(format!("/v1/poll: {error}"));
+        let answer: PollAnswer<'_> = serde_json::from_slice(&body).map_err(bad)?;
+        let told = Told { user: answer.user, epoch: answer.epoch };
+        let read = |json: &&RawValue| match json.get() {
+            short if short.starts_with('[') => told.read(short),
+            long => serde_json::from_str(long).map_err(bad),
+        };
+        let messages: Vec<Message> = answer.messages.iter().map(read).collect::<Result<_, _>>()?;
         if !polling.first {
             self.backoff.reset();
         }
-        let empty = answer.messages.is_empty()
+        let empty = messages.is_empty()
             && answer.gaps.is_empty()
             && answer.unsubscribed.is_empty()
+            && answer.expiring.is_none()
             && answer.close.is_none();
         let hasty = empty && hold_s != Some(0) && asked.elapsed() < HASTY;
         self.state = State::Polling(Polling { first: false });
-        if polling.first || self.shared.is_new(&answer.session) {
+        let session = answer.session.or_else(|| self.shared.session());
+        let session = session.ok_or_else(|| Error::BadAnswer("/v1/poll: it names no session".to_owned()))?;
+        if polling.first || self.shared.is_new(&session) {
             // What this connection goes on from is the cursor that the poll was sent with, if it was sent
             // with one.
             let cursor = self.shared.cursor().filter(|_| !empty).unwrap_or_else(|| answer.cursor.clone());
             self.items.push_back(Item::Open {
                 open: Open {
-                    session: answer.session,
+                    session,
                     cursor,
                     heartbeat_s: None,
                     close_key: answer.close_key,
+                    user: told.user,
+                    epoch: told.epoch,
                 },
                 adopt: false,
             });
         }
         self.items.extend(answer.unsubscribed.into_iter().map(Item::Unsubscribed));
+        self.items.extend(answer.expiring.map(Item::Expiring));
         self.items.extend(answer.gaps.into_iter().map(Item::Gap));
-        self.items.extend(answer.messages.into_iter().map(Item::Message));
+        self.items.extend(messages.into_iter().map(Item::Message));
         self.items.push_back(Item::Cursor(answer.cursor));
         self.items.extend(answer.close.map(Item::Close));
         if hasty {
@@ -508,6 +527,9 @@ impl Driver {
             // is rather the wrong address.
             Error::BadAnswer(_) if self.ever_open => {}
             Error::TakenOver if self.may_come_back() => {}
+            Error::Unauthorized { .. } if self.client.has_token_source() && self.renewal == Renewal::None => {
+                self.renewal = Renewal::Due;
+            }
             ref error if error.is_temporary() => {}
             error => {
                 self.state = State::Done;
@@ -537,7 +559,7 @@ impl Streaming {
                 parser.push(&bytes).map_err(too_long)?;
                 while let Some(event) = parser.next_event() {
                     if let Some(data) = &event.data {
-                        take_in(items, data)?;
+                        take_in(items, &mut self.told, data)?;
                     }
                     items.extend(event.id.filter(|id| !id.is_empty()).map(Item::Cursor));
                 }
@@ -547,13 +569,13 @@ impl Streaming {
                 let bytes = read.map_err(broken)?.ok_or(Error::Ended)?;
                 lines.push(&bytes).map_err(too_long)?;
                 while let Some(line) = lines.next_line() {
-                    take_in(items, &line)?;
+                    take_in(items, &mut self.told, &line)?;
                 }
             }
             Wire::Ws { socket, opened } => {
                 // The server's pings are heard here as well, so a silence is one.
                 for text in timeout(self.silence, socket.read()).await.map_err(silent)?? {
-                    take_in(items, &text)?;
+                    take_in(items, &mut self.told, &text)?;
                 }
                 *opened |= items.iter().any(|item| matches!(item, Item::Open { .. }));
                 if let Some(Item::Close(close)) = items.back() {
@@ -571,12 +593,16 @@ impl Streaming {
 }
 
 /// Takes in an event as all streams write it.
-fn take_in(items: &mut VecDeque<Item>, json: &str) -> Result<(), Error> {
-    match WireEvent::parse(json)? {
-        WireEvent::Open(open) => items.push_back(Item::Open { open, adopt: true }),
+fn take_in(items: &mut VecDeque<Item>, told: &mut Told, json: &str) -> Result<(), Error> {
+    match WireEvent::parse(json, told)? {
+        WireEvent::Open(open) => {
+            *told = Told { user: open.user.clone(), epoch: open.epoch.clone() };
+            items.push_back(Item::Open { open, adopt: true });
+        }
         WireEvent::Message(message) => items.push_back(Item::Message(message)),
         WireEvent::Gap(gap) => items.push_back(Item::Gap(gap)),
         WireEvent::Unsubscribed(told) => items.push_back(Item::Unsubscribed(told)),
+        WireEvent::Expiring(told) => items.push_back(Item::Expiring(told)),
         WireEvent::Close(close) => items.push_back(Item::Close(close)),
         WireEvent::Unknown => {}
     }
@@ -617,7 +643,8 @@ async fn stream(client: &Client, path: &str, query: Query, expected: &str) -> Re
 
 /// A stream that begins.
 fn streaming(wire: Wire) -> State {
-    State::Streaming(Box::new(Streaming { wire, silence: DEFAULT_SILENCE, since: Instant::now() }))
+    let told = Told::default();
+    State::Streaming(Box::new(Streaming { wire, told, silence: DEFAULT_SILENCE, since: Instant::now() }))
 }
 
 /// Two and a half heartbeats.

@@ -25,6 +25,25 @@ impl Page {
     }
 }
 
+/// Which names of a list are asked for, and whether they are counted. The default is all, not counted.
+#[derive(Debug, Clone, Default)]
+pub struct Matching {
+    /// Only names that contain this, byte by byte.
+    pub contains: Option<String>,
+    /// Only names that begin with this.
+    pub prefix: Option<String>,
+    /// Whether to tell how many there are in all pages together. The server goes through all names for it.
+    pub count: bool,
+}
+
+impl Matching {
+    pub(crate) fn add_to(&self, query: &mut Query) {
+        query.add_some("q", self.contains.as_deref());
+        query.add_some("prefix", self.prefix.as_deref());
+        query.add_some("count", self.count.then_some("true"));
+    }
+}
+
 /// A user that the server knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -53,6 +72,9 @@ pub struct Users {
     /// Where the next page begins, if there is one.
     #[serde(default)]
     pub next: Option<String>,
+    /// How many there are in all pages together, if they were counted.
+    #[serde(default)]
+    pub total: Option<u64>,
 }
 
 /// A session: one tab or device of a user.
@@ -120,6 +142,9 @@ pub struct Channels {
     /// Where the next page begins, if there is one.
     #[serde(default)]
     pub next: Option<String>,
+    /// How many there are in all pages together, if they were counted.
+    #[serde(default)]
+    pub total: Option<u64>,
 }
 
 /// A part of a channel's history.

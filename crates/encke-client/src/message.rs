@@ -11,8 +11,10 @@ use crate::Error;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Message {
-    /// The id that the server gave, or the idempotency key of the one who sent it.
-    pub id: String,
+    /// The id that the server gave. `None` in public channels, where no receipt can come of it, unless
+    /// messages were asked for with [`Listen::whole`](crate::Listen::whole).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// The channel; `@alice` is the own channel of the user alice, where pushes to her arrive.
     pub channel: String,
     /// The position in the channel, which rises by one within an epoch.
@@ -33,6 +35,10 @@ pub struct Message {
     /// The user who published it, when a client did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The place in a trace (W3C Trace Context) that it belongs to, if it belongs to one: the parent for
+    /// spans of your own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 impl Message {
@@ -43,7 +49,8 @@ impl Message {
     pub fn data_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let json = self.data.as_deref().map_or("null", RawValue::get);
         serde_json::from_str(json).map_err(|error| {
-            Error::BadAnswer(format!("the data of message {} is of another type: {error}", self.id))
+            let Self { channel, offset, .. } = self;
+            Error::BadAnswer(format!("the data of message {offset} of {channel} is of another type: {error}"))
         })
     }
 

@@ -60,6 +60,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The session that is known so far.
+    pub(crate) fn session(&self) -> Option<String> {
+        self.state().session.clone()
+    }
+
     /// Whether this is another session than the one known so far.
     pub(crate) fn is_new(&self, session: &str) -> bool {
         self.state().session.as_deref() != Some(session)
@@ -203,7 +208,7 @@ impl SessionHandle {
     /// reconnect and the next one.
     #[must_use]
     pub fn session(&self) -> Option<String> {
-        self.shared.state().session.clone()
+        self.shared.session()
     }
 
     /// How far the session has come with what was handed over. A later [`Listen`](crate::Listen) can begin
@@ -266,6 +271,16 @@ impl SessionHandle {
     pub async fn ack(&self) -> Result<(), Error> {
         let (Some(session), Some(cursor)) = (self.session(), self.cursor()) else { return Ok(()) };
         self.client.ack(&session, &cursor).await
+    }
+
+    /// Puts a fresh token of the same user in the place of the one that ends; see
+    /// [`Client::refresh`](crate::Client::refresh). None before the first `Open`.
+    ///
+    /// # Errors
+    /// As [`Client::refresh`](crate::Client::refresh).
+    pub async fn refresh(&self, token: &str) -> Result<Option<String>, Error> {
+        let Some(session) = self.session() else { return Ok(None) };
+        self.client.refresh(&session, token).await.map(Some)
     }
 
     /// Ends the session on purpose. The listener gets its [`Close`](crate::Event::Close) and ends; it does

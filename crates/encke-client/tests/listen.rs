@@ -24,7 +24,7 @@ async fn a_stream_that_ends_is_taken_up_where_it_ended() {
     let mut events = sse(&server, Listen::new().channels(["news", "a,b"]));
     let asked = server.expect("/v1/sse").await;
     assert_eq!(asked.headers["authorization"], "Bearer token");
-    assert_eq!(asked.query, "channels=a%2Cb,news");
+    assert_eq!(asked.query, "channels=a%2Cb,news&form=short");
     let stream = asked.stream();
     stream.open("s1", "1~e~@alice~0~a!2cb~0~news~7");
     assert_eq!(events.open().await.session, "s1");
@@ -37,7 +37,7 @@ async fn a_stream_that_ends_is_taken_up_where_it_ended() {
     assert!(matches!(lost.cause, Error::Ended), "{lost:?}");
     assert_eq!(lost.retry_in, Duration::ZERO, "the first attempt is at once");
     let asked = server.expect("/v1/sse").await;
-    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~1~a%212cb~0~news~8");
+    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~1~a%212cb~0~news~8&form=short");
     // The server does not know the session any more, and repeats what it cannot know to have been handed
     // over.
     let stream = asked.stream();
@@ -256,7 +256,7 @@ async fn polls_bring_their_cursor_back() {
     let mut events = poll(&server, Listen::new().channels(["news"]));
     let asked = server.expect("/v1/poll").await;
     assert_eq!(
-        asked.query, "channels=news&hold_s=0",
+        asked.query, "channels=news&form=short&hold_s=0",
         "the first poll is not held, so that the session is known at once"
     );
     asked.answer(&poll_answer(
@@ -268,7 +268,7 @@ async fn polls_bring_their_cursor_back() {
     assert_eq!(events.message().await, ("@alice".into(), 1));
     assert_eq!(events.message().await, ("@alice".into(), 2));
     let asked = server.expect("/v1/poll").await;
-    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~2~news~7");
+    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~2~news~7&form=short");
     asked.answer(&poll_answer("s1", "1~e~@alice~2~news~8", &[message("news", "e", 8)]));
     assert_eq!(events.message().await, ("news".into(), 8));
     let asked = server.expect("/v1/poll").await;
@@ -276,7 +276,7 @@ async fn polls_bring_their_cursor_back() {
     let lost = events.lost().await;
     assert!(matches!(lost.cause, Error::Unreachable(_)), "{lost:?}");
     let asked = server.expect("/v1/poll").await;
-    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~2~news~8&hold_s=0");
+    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~2~news~8&form=short&hold_s=0");
     asked.answer(&poll_answer("s1", "1~e~@alice~2~news~8", &[]));
     events.open().await;
     server
@@ -327,7 +327,7 @@ async fn channels_come_and_go_through_the_handle() {
     drop(stream);
     events.lost().await;
     let asked = server.expect("/v1/sse").await;
-    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~1&channels=new");
+    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~1&channels=new&form=short");
 }
 
 #[tokio::test]
@@ -402,4 +402,164 @@ async fn a_foreign_answer_is_refused_at_first_and_borne_later() {
     events.lost().await;
     server.expect("/v1/sse").await.answer("<html>");
     assert!(matches!(events.lost().await.cause, Error::BadAnswer(_)));
+}
+
+#[tokio::test]
+async fn messages_in_the_short_form_are_handed_over_whole_and_move_the_cursor() {
+    const ID: &str = "ABnrnaitISNFZ4mrze8BI0";
+    let line = |message: encke_client::Message| message.to_json_line();
+    let pushed = format!(
+        r#"{{"id":"{ID}","channel":"@alice","offset":1,"epoch":"e","time":"2026-06-12T03:22:47.890Z","type":"message","data":{{"a":1}}}}"#
+    );
+    let published = r#"{"channel":"news","offset":8,"epoch":"f","time":"1970-01-01T00:00:00.005Z","type":"page","url":"http://x/","from":"bob"}"#;
+    let mut server = Server::start().await;
+    let mut events = sse(&server, Listen::new());
+    let stream = server.expect("/v1/sse").await.stream();
+    stream.raw("event: open\ndata: {\"event\":\"open\",\"session\":\"s1\",\"cursor\":\"1~e~@alice~0~news~7:f\",\"user\":\"alice\",\"epoch\":\"e\"}\n\n");
+    stream.raw(&format!("data: [1,\"{ID}\",{{\"a\":1}}]\n\n"));
+    stream.raw("data: [\"news\",8,5,\"http://x/\",1,\"bob\",\"f\"]\n\n");
+    events.open().await;
+    for expected in [pushed.as_str(), published] {
+        match events.next().await {
+            Some(Ok(Event::Message(message))) => assert_eq!(line(message), expected),
+            other => panic!("not a message: {other:?}"),
+        }
+    }
+    drop(stream);
+    events.lost().await;
+    assert_eq!(server.expect("/v1/sse").await.param("cursor").unwrap(), "1~f~%40alice~1%3Ae~news~8");
+
+    let mut server = Server::start().await;
+    let mut events = poll(&server, Listen::new());
+    let first = r#"{"session":"s1","close_key":"k","cursor":"1~e~@alice~0","messages":[]}"#;
+    server.expect("/v1/poll").await.answer(first);
+    assert_eq!(events.open().await.session, "s1");
+    let answer = format!(
+        r#"{{"cursor":"1~e~@alice~1","user":"alice","epoch":"e","messages":[[1,"{ID}",{{"a":1}}]]}}"#
+    );
+    server.expect("/v1/poll").await.answer(&answer);
+    assert!(
+        matches!(events.next().await, Some(Ok(Event::Message(message))) if line(message.clone()) == pushed)
+    );
+    let asked = server.expect("/v1/poll").await;
+    assert_eq!(
+        (asked.param("session").unwrap(), asked.param("cursor").unwrap()),
+        ("s1".into(), "1~e~%40alice~1".into())
+    );
+
+    let mut server = Server::start().await;
+    let mut whole = poll(&server, Listen::new().whole());
+    let asked = server.expect("/v1/poll").await;
+    assert_eq!(asked.param("form"), None);
+    asked.answer(&poll_answer("s2", "1~e~@alice~1", &[message("@alice", "e", 1)]));
+    whole.open().await;
+}
+
+/// A client whose application gives tokens with these names, one after the other, and then none.
+fn with_tokens(server: &Server, tokens: &[&str]) -> Client {
+    let tokens: Vec<String> = tokens.iter().rev().map(|token| (*token).to_owned()).collect();
+    let tokens = std::sync::Arc::new(std::sync::Mutex::new(tokens));
+    Client::new(&server.address, "token").unwrap().with_token_source(move || {
+        let token = tokens.lock().unwrap().pop().ok_or("the application has none");
+        async { Ok(token?) }
+    })
+}
+
+async fn expiring(events: &mut Events) -> u64 {
+    match events.next().await {
+        Some(Ok(Event::Expiring(told))) => told.in_s,
+        other => panic!("not expiring: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_session_goes_on_with_a_fresh_token_before_its_own_ends() {
+    for transport in [Transport::Sse, Transport::Poll] {
+        let mut server = Server::start().await;
+        let client = with_tokens(&server, &["fresh"]);
+        let mut events = Events::of(client.listen(Listen::new().transport(transport)));
+        let mut stream = None;
+        if transport == Transport::Sse {
+            let opened = server.expect("/v1/sse").await.stream();
+            opened.open("s1", "1~e~@alice~0");
+            events.open().await;
+            opened.raw("event: expiring\ndata: {\"event\":\"expiring\",\"in_s\":60}\n\n");
+            stream = Some(opened);
+        } else {
+            server.expect("/v1/poll").await.answer(&poll_answer("s1", "1~e~@alice~0", &[]));
+            events.open().await;
+            let answer = poll_answer("s1", "1~e~@alice~0", &[]);
+            let answer = answer.replace("\"close\":null", "\"close\":null,\"expiring\":{\"in_s\":60}");
+            server.expect("/v1/poll").await.answer(&answer);
+        }
+        assert_eq!(expiring(&mut events).await, 60);
+        let asked = loop {
+            let asked = server.next().await;
+            match asked.path.as_str() {
+                "/v1/refresh" => break asked,
+                // The next poll need not wait for it.
+                "/v1/poll" => asked.answer(&poll_answer("s1", "1~e~@alice~0", &[])),
+                other => panic!("{other}"),
+            }
+        };
+        assert_eq!(asked.json()["session"], "s1");
+        assert_eq!(asked.json()["token"], "fresh");
+        asked.answer(r#"{"expires":"2026-01-02T03:04:05Z"}"#);
+        drop(stream);
+        // From then on everything brings it.
+        loop {
+            let asked = server.next().await;
+            if asked.headers["authorization"] == "Bearer fresh" {
+                break;
+            }
+            asked.answer(&poll_answer("s1", "1~e~@alice~0", &[]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_once_before_the_next_connection() {
+    let mut server = Server::start().await;
+    let client = with_tokens(&server, &["second", "third"]);
+    let mut events = Events::of(client.listen(Listen::new()));
+    server.expect("/v1/sse").await.refuse(401, "token_expired");
+    assert!(matches!(events.lost().await.cause, Error::Unauthorized { .. }));
+    let asked = server.expect("/v1/sse").await;
+    assert_eq!(asked.headers["authorization"], "Bearer second");
+    let stream = asked.stream();
+    stream.open("s1", "1~e~@alice~0");
+    events.open().await;
+    let close = r#"{"event":"close","code":"token_expired","reason":"","reconnect":true}"#;
+    stream.raw(&format!("event: close\ndata: {close}\n\n"));
+    assert!(events.close().await.reconnect);
+    let asked = server.expect("/v1/sse").await;
+    assert_eq!(asked.headers["authorization"], "Bearer third");
+    // One that was just made is refused: there is none better.
+    asked.refuse(401, "unauthorized");
+    assert!(matches!(events.error().await, Error::Unauthorized { .. }));
+    events.end().await;
+}
+
+#[tokio::test]
+async fn an_application_that_has_no_token_is_asked_again() {
+    let mut server = Server::start().await;
+    let client = with_tokens(&server, &[]);
+    let mut events = Events::of(client.listen(Listen::new()));
+    server.expect("/v1/sse").await.refuse(401, "token_expired");
+    assert!(matches!(events.lost().await.cause, Error::Unauthorized { .. }));
+    for _ in 0..2 {
+        let cause = events.lost().await.cause;
+        assert!(matches!(cause, Error::NoToken(_)), "{cause:?}");
+        assert!(cause.to_string().contains("the application has none"), "{cause}");
+    }
+    server.expect_nothing();
+}
+
+#[tokio::test]
+async fn without_a_source_a_refused_token_is_the_end() {
+    let mut server = Server::start().await;
+    let mut events = sse(&server, Listen::new());
+    server.expect("/v1/sse").await.refuse(401, "token_expired");
+    assert!(matches!(events.error().await, Error::Unauthorized { .. }));
+    events.end().await;
 }

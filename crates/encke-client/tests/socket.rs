@@ -28,7 +28,7 @@ async fn a_socket_that_drops_is_taken_up_where_it_dropped() {
     let asked = server.expect("/v1/ws").await;
     assert_eq!(
         (asked.query.as_str(), &asked.headers["authorization"]),
-        ("channels=news", &"Bearer token".parse().unwrap())
+        ("channels=news&form=short", &"Bearer token".parse().unwrap())
     );
     assert_eq!(
         (&asked.headers["upgrade"], &asked.headers["sec-websocket-version"]),
@@ -46,7 +46,7 @@ async fn a_socket_that_drops_is_taken_up_where_it_dropped() {
     let lost = events.lost().await;
     assert_eq!(lost.retry_in, Duration::ZERO, "{lost:?}");
     let asked = server.expect("/v1/ws").await;
-    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~1~news~8");
+    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~1~news~8&form=short");
     assert_ne!(asked.headers["sec-websocket-key"], first_key);
     let mut socket = asked.socket().await;
     socket.open("s2", "1~e~@alice~1~news~7").await;
@@ -70,7 +70,7 @@ async fn another_transport_goes_on_by_the_same_cursor() {
     let listen = Listen::new().transport(Transport::Poll).session(session).cursor(cursor);
     let mut events = Events::of(Client::new(&server.address, "token").unwrap().listen(listen));
     let asked = server.expect("/v1/poll").await;
-    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~1&hold_s=0");
+    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~1&form=short&hold_s=0");
     asked.answer(&poll_answer("s1", "1~e~@alice~2", &[server::message("@alice", "e", 2)]));
     events.open().await;
     assert_eq!(events.message().await.1, 2);

@@ -97,7 +97,10 @@ async fn an_unsubscribe_that_fails_for_a_moment_is_told_and_the_channel_does_not
         matches!(event, Some(Ok(Event::Message(ref message))) if message.channel == "@alice"),
         "{event:?}"
     );
-    assert_eq!(next(&mut server, &mut events, stream).await.query, "session=s1&cursor=1~e~%40alice~1");
+    assert_eq!(
+        next(&mut server, &mut events, stream).await.query,
+        "session=s1&cursor=1~e~%40alice~1&form=short"
+    );
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ async fn rate(engine: &LogEngine, window: usize, channels: &[ChannelName]) -> Re
             from: None,
             time,
             expires: None,
+            trace: None,
         })
     };
     let mut running: FuturesUnordered<_> = (0..window).map(append).collect();

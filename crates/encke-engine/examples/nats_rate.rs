@@ -30,7 +30,16 @@ const USERS: usize = 10_000;
 fn append(targets: Targets, key: Option<Key>, bits: u128) -> Result<Append, Failure> {
     let json = RawValue::from_string(format!("{{\"text\":\"{}\"}}", "x".repeat(88)))?;
     let (id, time) = (MessageId::from_bits(bits), Time(1_763_800_000_000));
-    Ok(Append { id, key, targets, body: Body::Data(Arc::from(json)), from: None, time, expires: None })
+    Ok(Append {
+        id,
+        key,
+        targets,
+        body: Body::Data(Arc::from(json)),
+        from: None,
+        time,
+        expires: None,
+        trace: None,
+    })
 }
 
 /// The processor time of these processes, in seconds.

@@ -105,6 +105,7 @@ async fn main() -> Result<(), Failure> {
                 from: None,
                 time: Time(1_763_800_000_000),
                 expires: None,
+                trace: None,
             }
         };
         let made: Vec<Append> = (0..appends).map(&mut append).collect();

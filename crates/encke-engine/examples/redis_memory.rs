@@ -104,6 +104,7 @@ fn append(number: usize, targets: Targets) -> Result<Append, Failure> {
         from: None,
         time: NOW,
         expires: None,
+        trace: None,
     })
 }
 

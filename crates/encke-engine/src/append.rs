@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use encke_proto::{Body, ChannelName, MessageId, Position, Time, UserId};
+use encke_proto::{Body, ChannelName, MessageId, Position, Time, TraceContext, UserId};
 
 use crate::{EngineError, Key};
 
@@ -29,12 +29,15 @@ pub struct Append {
     pub targets: Targets,
     /// What it says.
     pub body: Body,
-    /// The user who published it, when a client did.
+    /// The user who published it, when a client did. Its key, if it has one, counts among this user's; among
+    /// those of backends without.
     pub from: Option<UserId>,
     /// Now.
     pub time: Time,
     /// From when on it is not delivered any more.
     pub expires: Option<Time>,
+    /// The trace that it belongs to, kept with it.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// A message that is in the logs as safely as the engine's mode says.

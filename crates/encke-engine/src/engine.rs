@@ -4,11 +4,11 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
+use encke_proto::{ChannelName, MessageId, NameFilter, Position, Time, UserId};
 
 use crate::{
-    Append, AppendNow, Appended, ChannelSummary, EngineError, LogStatus, LogUpdate, LogUpdated, Mark, Page,
-    PageLimit, ReadFrom, Receipt, UserRecord,
+    Append, AppendNow, Appended, ChannelSummary, EngineError, EngineStats, LogStatus, LogUpdate, LogUpdated,
+    Mark, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
 /// How safe a message is when `accepted` is answered. The answer names it.
@@ -61,12 +61,16 @@ impl fmt::Display for Mode {
 ///   the first is refused. A key belongs to what it is first
 ///   sent to: an engine of many machines may keep it beside the log of the first target, and not know it
 ///   again elsewhere.
+/// - **No user's keys take the room of all.** Of a user ([`Append::from`]) those that are older than the
+///   [`crate::USER_KEYS_MAX`] newest may be forgotten before their time. All users together may have a wider
+///   bound, past which the oldest of any go. Keys of backends have room of their own, which no user's take.
+///   No append is refused for its key's sake.
 /// - **Answered means safe**, as safe as [`Engine::mode`] says.
 /// - **Read is exact.** It returns consecutive messages, beginning with the first kept one after the
 ///   position; [`Page::tail`] and [`Page::head`] are of the same moment. All of them are told in the log's
 ///   present epoch, also those that were appended in one that it goes on from ([`Page::lineage`]).
 /// - **Retention trims the oldest first**, and only what its rule allows: never what is newest, within count,
-///   bytes and age.
+///   bytes and age. Rules that change hold from then on, and after a reopening with them.
 /// - **The feed follows the append.** After a message is safe, and before or soon after its append returns,
 ///   the engine hands it to its [`crate::Feed`]; per channel in the order of the offsets. A feed may miss
 ///   messages (a broken connection); who listens finds the hole by the offsets, and reads. What no receiver
@@ -85,6 +89,7 @@ impl fmt::Display for Mode {
 ///   then, one behind a gap and one of a lower epoch are refused. It is remembered for at least
 ///   [`crate::PRODUCER_KEPT_S`] seconds, even when the clock is set meanwhile.
 /// - **A log with a lifetime ends** with the first sweep after that, as if it was deleted, and not before.
+///   From its end on it takes nothing more.
 /// - **What was cancelled is not delivered.** Where a push was still queued, its message stays at its offset
 ///   and is told as one that expired at [`crate::CANCELLED`], after a reopening or a crash too; its receipt
 ///   stays [`crate::ReceiptState::Cancelled`], whatever is marked later. The feed of each node that watches
@@ -100,8 +105,8 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] when it cannot be made safe now, [`EngineError::Refused`] when one of the
-    /// logs is closed, [`EngineError::KeyReused`] when the key was first sent with another request
-    /// ([`crate::Key::request`]); nothing was accepted.
+    /// logs is closed or has ended, [`EngineError::KeyReused`] when the key was first sent with another
+    /// request ([`crate::Key::request`]); nothing was accepted.
     async fn append(&self, append: Append) -> Result<Appended, EngineError>;
 
     /// Appends one message if that can be done, and told to the feed, without waiting for anything: for a
@@ -141,13 +146,29 @@ pub trait Engine: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<ChannelSummary>, EngineError>;
 
+    /// The names of the public channels that have a log and match, by name, behind `after`. It costs what
+    /// going through all names once does, however many match; no log is looked at.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`]; [`EngineError::Unsupported`] when the engine cannot list names.
+    async fn channel_names(
+        &self,
+        _filter: &NameFilter,
+        _after: Option<&ChannelName>,
+        _limit: usize,
+    ) -> Result<Vec<ChannelName>, EngineError> {
+        Err(EngineError::Unsupported("list names of channels"))
+    }
+
     /// Remembers that a user was here at `at`: makes the user known, and moves `last_seen` forward.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
     async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError>;
 
-    /// One known user. A user is known who was seen, or was pushed to.
+    /// One known user. A user is known who was seen, or was pushed to. One who was never seen is forgotten
+    /// with the last message that is kept for it, so that a name that was mistyped does not count for ever;
+    /// its receipts stay until their time.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
@@ -158,6 +179,20 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`EngineError::Unavailable`].
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError>;
+
+    /// The ids of the known users that match, by id, behind `after`. It costs what going through all ids once
+    /// does, however many match.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`]; [`EngineError::Unsupported`] when the engine cannot list ids.
+    async fn user_ids(
+        &self,
+        _filter: &NameFilter,
+        _after: Option<&UserId>,
+        _limit: usize,
+    ) -> Result<Vec<UserId>, EngineError> {
+        Err(EngineError::Unsupported("list ids of users"))
+    }
 
     /// Where a session of `user` without a cursor begins in the user's own channel: behind the last message
     /// that some session was handed.
@@ -188,9 +223,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Deletes a log with everything of it: its messages, the idempotency keys that led to them alone, and
     /// for a user's own channel all that is known of the user: receipts, how far the user was handed
-    /// messages, first and last seen. Says whether there was anything. It is as safe as [`Engine::mode`] says
-    /// when it is answered, and then the feed of each node that watches the channel is told by
-    /// [`crate::Feed::retracted`].
+    /// messages, first and last seen, and the keys of what the user sent. An engine that was opened since
+    /// these came may remember them until their time. Says whether there was anything. It is as safe as
+    /// [`Engine::mode`] says when it is answered, and then the feed of each node that watches the channel is
+    /// told by [`crate::Feed::retracted`].
     ///
     /// What is appended meanwhile comes before or after it. A push of which some users are left goes on for
     /// them. Bytes on a disk are freed as those of trimmed messages are.
@@ -243,6 +279,21 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// [`EngineError::Unavailable`].
     async fn sweep(&self, now: Time) -> Result<(), EngineError>;
+
+    /// How much it holds, and how its writing went. It costs no more than a call, however much that is.
+    async fn stats(&self) -> EngineStats {
+        EngineStats::default()
+    }
+
+    /// Lets other rules say from now on how much of each log is kept. What is over them goes with the next
+    /// sweeps, or when the log is appended to.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`]; [`EngineError::Unsupported`] when it keeps to those that it was opened
+    /// with.
+    async fn set_retention(&self, _table: RetentionTable) -> Result<(), EngineError> {
+        Err(EngineError::Unsupported("change retention while it runs"))
+    }
 
     /// Whether it would take an append now, for `/readyz`.
     ///

@@ -25,6 +25,7 @@ mod receipt;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod retention;
+mod stats;
 #[cfg(feature = "log")]
 mod threads;
 mod user;
@@ -46,12 +47,19 @@ pub use log_update::{
 };
 pub use page::{ChannelSummary, PageLimit, ReadFrom};
 pub use receipt::{CANCELLED, Mark, Receipt, ReceiptState};
-pub use retention::{Retention, RetentionTable};
+pub use retention::{EVENT_LOG, EXPIRY_LOGS, Retention, RetentionTable, SESSION_LOGS};
+pub use stats::{Commits, EngineStats};
 pub use user::UserRecord;
 
 /// How long an idempotency key is remembered at least, in seconds that have gone by; a clock that is set
 /// changes nothing about that.
 pub const KEY_KEPT_S: u64 = 10 * 60;
+
+/// How many idempotency keys one user may have remembered; an engine of many machines may remember so many in
+/// each of its parts. Of more the oldest are forgotten before their time. Fewer are remembered when all users
+/// together have more than the engine has room for: then the oldest of any go.
+/// At the default rate of 200 messages a second a key is known for 25 seconds.
+pub const USER_KEYS_MAX: usize = 5_000;
 
 /// How long it may take, in seconds, until an engine finds that its feed was not told of a message; with more
 /// than 100,000 watched channels longer, in proportion.

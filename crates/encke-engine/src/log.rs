@@ -49,13 +49,13 @@ mod writer;
 use std::{
     path::Path,
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use async_trait::async_trait;
-use encke_proto::{ChannelName, Epoch, MessageId, Position, Time, UserId};
+use encke_proto::{ChannelName, Epoch, MessageId, NameFilter, Position, Time, UserId};
 use tokio::sync::oneshot;
 
 #[cfg(feature = "sqlite-import")]
@@ -77,8 +77,8 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    Append, Appended, ChannelSummary, Engine, EngineError, Feed, LogStatus, LogUpdate, LogUpdated, Mark,
-    Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord, threads::Threads,
+    Append, Appended, ChannelSummary, Commits, Engine, EngineError, EngineStats, Feed, LogStatus, LogUpdate,
+    LogUpdated, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord, threads::Threads,
 };
 
 /// The most rounds of one sweep. Appends get between them.
@@ -90,6 +90,8 @@ pub struct LogEngine {
     /// Before the writer, so that they are gone when it lets go of the directory.
     readers: Readers,
     queue: Arc<Queue>,
+    /// As the writer counts them.
+    commits: Arc<Mutex<Commits>>,
     writer: Threads,
     stopped: AtomicBool,
 }
@@ -148,10 +150,19 @@ impl LogEngine {
             opened.replayed,
         );
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new(Arc::clone(&queue), Arc::clone(&state), opened.appender, maintenance, feed);
+        let commits = Arc::default();
+        let writer = Writer::new(
+            Arc::clone(&queue),
+            Arc::clone(&state),
+            opened.appender,
+            maintenance,
+            feed,
+            Arc::clone(&commits),
+        );
         let mut threads = Threads::default();
         threads.start("encke-writer", move || writer.work())?;
-        Ok(Self { state, readers, queue, writer: threads.complete(), stopped: AtomicBool::new(false) })
+        let (writer, stopped) = (threads.complete(), AtomicBool::new(false));
+        Ok(Self { state, readers, queue, commits, writer, stopped })
     }
 
     /// What is in memory, as long as the engine was not stopped.
@@ -202,6 +213,15 @@ impl Engine for LogEngine {
         Ok(self.state()?.channels(after, limit))
     }
 
+    async fn channel_names(
+        &self,
+        filter: &NameFilter,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelName>, EngineError> {
+        Ok(self.state()?.channel_names(filter, after, limit))
+    }
+
     async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError> {
         self.ask(|answer| Request::Seen(user.clone(), at, answer)).await
     }
@@ -213,6 +233,16 @@ impl Engine for LogEngine {
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
         let after = after.map(UserId::channel);
         Ok(self.state()?.users(after.as_ref(), limit))
+    }
+
+    async fn user_ids(
+        &self,
+        filter: &NameFilter,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, EngineError> {
+        let after = after.map(UserId::channel);
+        Ok(self.state()?.user_ids(filter, after.as_ref(), limit))
     }
 
     async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
@@ -274,6 +304,16 @@ impl Engine for LogEngine {
             }
         }
         Ok(())
+    }
+
+    async fn set_retention(&self, table: RetentionTable) -> Result<(), EngineError> {
+        self.ask(|answer| Request::Retain(Box::new(table), answer)).await
+    }
+
+    async fn stats(&self) -> EngineStats {
+        let Ok(state) = self.state() else { return EngineStats::default() };
+        let commits = *self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        EngineStats { commits: Some(commits), ..state.stats() }
     }
 
     async fn ready(&self) -> Result<(), EngineError> {

@@ -3,6 +3,7 @@
 
 mod keys;
 mod log;
+mod logs;
 mod open_receipts;
 mod pushes;
 mod state;
@@ -10,13 +11,13 @@ mod state;
 use std::{hint::spin_loop, sync::Arc};
 
 use async_trait::async_trait;
-use encke_proto::{ChannelName, Entry, Epoch, MessageId, Position, Time, UserId};
+use encke_proto::{ChannelName, Entry, Epoch, MessageId, NameFilter, Position, Time, UserId};
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::state::State;
 use crate::{
-    Append, AppendNow, Appended, ChannelSummary, Engine, EngineError, Feed, LogStatus, LogUpdate, LogUpdated,
-    Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
+    Append, AppendNow, Appended, ChannelSummary, Engine, EngineError, EngineStats, Feed, LogStatus,
+    LogUpdate, LogUpdated, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
 /// How often a lock that is taken is tried again before its holder is waited for: some microseconds, in which
@@ -25,36 +26,41 @@ const SPINS_MAX: usize = 200;
 
 /// All logs in the memory of this process, behind one lock. A caller that finds it taken (by a push to all
 /// users, for instance) waits without holding up its thread.
-pub struct MemoryEngine {
-    /// None once the engine was stopped.
-    state: Mutex<Option<State>>,
-    /// Taken before the state and held until the feed has returned: so the feed sees the order of the log,
-    /// and readers need not wait for it.
-    feed: Mutex<Told>,
-}
+pub struct MemoryEngine(Mutex<Inner>);
 
-/// Who is told of what was appended, and what that was: scratch, so that an append needs none of its own.
-struct Told {
+/// What is behind the lock.
+struct Inner {
+    /// None once the engine was stopped.
+    state: Option<State>,
+    /// Told before the lock is given back, so that it sees the order of the log.
     feed: Arc<dyn Feed>,
+    /// What was appended and it is still to be told: scratch, so that an append needs none of its own.
     entries: Vec<Arc<Entry>>,
 }
 
 /// For how many entries room is kept between appends.
 const ENTRIES_KEPT: usize = 64;
 
-impl Told {
-    /// Where an append adds what it has appended. Nothing is left of one that panicked.
-    fn begin(&mut self) -> &mut Vec<Arc<Entry>> {
-        self.entries.clear();
-        &mut self.entries
+impl Inner {
+    fn state(&mut self) -> Result<&mut State, EngineError> {
+        self.state.as_mut().ok_or_else(stopped)
     }
 
-    fn tell(&mut self) {
-        if !self.entries.is_empty() {
-            self.feed.appended(&self.entries);
-            self.entries.clear();
-            self.entries.shrink_to(ENTRIES_KEPT);
+    /// Appends, by a function that adds what it has appended to the entries, and tells the feed of them.
+    fn append<T>(
+        &mut self,
+        append: impl FnOnce(&mut State, &mut Vec<Arc<Entry>>) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let Self { state, feed, entries } = self;
+        // Nothing is left of one that panicked.
+        entries.clear();
+        let appended = append(state.as_mut().ok_or_else(stopped)?, entries)?;
+        if !entries.is_empty() {
+            feed.appended(entries);
+            entries.clear();
+            entries.shrink_to(ENTRIES_KEPT);
         }
+        Ok(appended)
     }
 }
 
@@ -63,29 +69,15 @@ impl MemoryEngine {
     /// before.
     #[must_use]
     pub fn new(feed: Arc<dyn Feed>, retention: RetentionTable, epoch: Epoch) -> Self {
-        Self {
-            state: Mutex::new(Some(State::new(retention, epoch))),
-            feed: Mutex::new(Told { feed, entries: Vec::new() }),
-        }
+        let state = Some(State::new(retention, epoch));
+        Self(Mutex::new(Inner { state, feed, entries: Vec::new() }))
     }
 
     async fn with<T>(
         &self,
         act: impl FnOnce(&mut State) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        match lock(&self.state).await.as_mut() {
-            Some(state) => act(state),
-            None => Err(stopped()),
-        }
-    }
-
-    async fn append_and_feed(&self, append: Append) -> Result<Appended, EngineError> {
-        // The caller may go away at any wait, so there is none between the append and its being told.
-        let mut told = lock(&self.feed).await;
-        let entries = told.begin();
-        let appended = self.with(|state| state.append(append, entries)).await?;
-        told.tell();
-        Ok(appended)
+        act(lock(&self.0).await.state()?)
     }
 }
 
@@ -112,21 +104,14 @@ impl Engine for MemoryEngine {
     }
 
     async fn append(&self, append: Append) -> Result<Appended, EngineError> {
-        self.append_and_feed(append).await
+        lock(&self.0).await.append(|state, entries| state.append(append, entries))
     }
 
     fn append_now(&self, append: Append) -> AppendNow {
-        let (Ok(mut told), Ok(mut state)) = (self.feed.try_lock(), self.state.try_lock()) else {
-            return AppendNow::Waits(append);
-        };
-        let appended = match state.as_mut() {
-            Some(state) => state.append(append, told.begin()),
-            None => Err(stopped()),
-        };
-        // Readers need not wait for the feed.
-        drop(state);
-        told.tell();
-        AppendNow::Done(appended)
+        match self.0.try_lock() {
+            Ok(mut inner) => AppendNow::Done(inner.append(|state, entries| state.append(append, entries))),
+            Err(_) => AppendNow::Waits(append),
+        }
     }
 
     async fn read(
@@ -146,6 +131,15 @@ impl Engine for MemoryEngine {
         self.with(|state| Ok(state.channels(after, limit))).await
     }
 
+    async fn channel_names(
+        &self,
+        filter: &NameFilter,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelName>, EngineError> {
+        self.with(|state| Ok(state.channel_names(filter, after, limit))).await
+    }
+
     async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError> {
         self.with(|state| state.seen(user, at)).await
     }
@@ -156,6 +150,15 @@ impl Engine for MemoryEngine {
 
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
         self.with(|state| Ok(state.users(after, limit))).await
+    }
+
+    async fn user_ids(
+        &self,
+        filter: &NameFilter,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, EngineError> {
+        self.with(|state| Ok(state.user_ids(filter, after, limit))).await
     }
 
     async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
@@ -183,10 +186,10 @@ impl Engine for MemoryEngine {
     }
 
     async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
-        let told = lock(&self.feed).await;
-        let deleted = self.with(|state| Ok(state.delete(channel))).await?;
+        let mut inner = lock(&self.0).await;
+        let deleted = inner.state()?.delete(channel);
         if deleted {
-            told.feed.retracted(std::slice::from_ref(channel));
+            inner.feed.retracted(std::slice::from_ref(channel));
         }
         Ok(deleted)
     }
@@ -194,13 +197,10 @@ impl Engine for MemoryEngine {
     async fn update_log(&self, update: LogUpdate) -> Result<LogUpdated, EngineError> {
         update.check_channel()?;
         let channel = update.close.then(|| update.channel.clone());
-        // The caller may go away at any wait, so there is none between the change and its being told.
-        let mut told = lock(&self.feed).await;
-        let entries = told.begin();
-        let updated = self.with(|state| state.update_log(update, entries)).await?;
-        told.tell();
+        let mut inner = lock(&self.0).await;
+        let updated = inner.append(|state, entries| state.update_log(update, entries))?;
         if let Some(channel) = channel {
-            told.feed.behind(&[channel]);
+            inner.feed.behind(&[channel]);
         }
         Ok(updated)
     }
@@ -210,21 +210,33 @@ impl Engine for MemoryEngine {
     }
 
     async fn cancel(&self, push: &MessageId, at: Time) -> Result<Option<usize>, EngineError> {
-        let told = lock(&self.feed).await;
-        let cancelled = self.with(|state| Ok(state.cancel(push, at))).await?;
+        let mut inner = lock(&self.0).await;
+        let cancelled = inner.state()?.cancel(push, at);
         if let Some(channels) = cancelled.as_ref().filter(|channels| !channels.is_empty()) {
-            told.feed.retracted(channels);
+            inner.feed.retracted(channels);
         }
         Ok(cancelled.map(|channels| channels.len()))
     }
 
     async fn sweep(&self, now: Time) -> Result<(), EngineError> {
-        let told = lock(&self.feed).await;
-        let ended = self.with(|state| Ok(state.sweep(now))).await?;
+        let mut inner = lock(&self.0).await;
+        let ended = inner.state()?.sweep(now);
         if !ended.is_empty() {
-            told.feed.behind(&ended);
+            inner.feed.behind(&ended);
         }
         Ok(())
+    }
+
+    async fn set_retention(&self, table: RetentionTable) -> Result<(), EngineError> {
+        self.with(|state| {
+            state.set_retention(table);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn stats(&self) -> EngineStats {
+        self.with(|state| Ok(state.stats())).await.unwrap_or_default()
     }
 
     async fn ready(&self) -> Result<(), EngineError> {
@@ -232,7 +244,7 @@ impl Engine for MemoryEngine {
     }
 
     async fn stop(&self) {
-        let state = self.state.lock().await.take();
+        let state = self.0.lock().await.state.take();
         // Large logs take a while to be freed; no caller needs to wait for that under the lock.
         drop(state);
     }
@@ -243,7 +255,7 @@ mod tests {
     use encke_proto::Body;
 
     use super::*;
-    use crate::{ReceiptState, Targets};
+    use crate::{RECEIPTS_KEPT_S, ReceiptState, Targets};
 
     /// Remembers the offsets that it is told of.
     #[derive(Default)]
@@ -269,6 +281,7 @@ mod tests {
             from: None,
             time: Time(1_000 + number as u64),
             expires: None,
+            trace: None,
         }
     }
 
@@ -298,17 +311,12 @@ mod tests {
     #[tokio::test]
     async fn what_would_wait_for_a_lock_is_given_back_with_nothing_done() {
         let engine = MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1));
-        for number in 0..2 {
-            let (feed, state) = match number {
-                0 => (Some(engine.feed.lock().await), None),
-                _ => (None, Some(engine.state.lock().await)),
-            };
-            let AppendNow::Waits(back) = engine.append_now(push(7, Some("k"), &["alice"])) else {
-                panic!("a lock is taken")
-            };
-            assert_eq!((back.id, back.key), (MessageId::from_bits(7), Some(crate::Key::new("k"))));
-            drop((feed, state));
-        }
+        let inner = engine.0.lock().await;
+        let AppendNow::Waits(back) = engine.append_now(push(7, Some("k"), &["alice"])) else {
+            panic!("the lock is taken")
+        };
+        assert_eq!((back.id, back.key), (MessageId::from_bits(7), Some(crate::Key::new("k"))));
+        drop(inner);
         let appended = engine.append(push(7, Some("k"), &["alice"])).await.unwrap();
         assert!(!appended.repeated);
     }
@@ -337,5 +345,27 @@ mod tests {
         assert_eq!(states(0, forgotten.0).await, None);
         engine.mark(vec![mark(ReceiptState::Shown, forgotten)]).await.unwrap();
         assert_eq!(states(1, forgotten.0).await, Some(vec![ReceiptState::Shown]));
+    }
+    /// Where the receipts of a push were that is forgotten, those of another may be next.
+    #[tokio::test]
+    async fn receipts_of_pushes_stay_apart_when_others_are_forgotten_between() {
+        let engine = MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1));
+        let kept_ms = RECEIPTS_KEPT_S * 1000;
+        let mut expected = Vec::new();
+        for number in 1..60_u64 {
+            // Each third waits much longer than those around it.
+            let expires = if number % 3 == 0 { 90_000 } else { 1_001 + number * 1_000 };
+            let name = format!("user{}", number % 7);
+            let push = Append { expires: Some(Time(expires)), ..push(number.into(), None, &[&name]) };
+            expected.push((push.id.clone(), name, expires + kept_ms));
+            engine.append(push).await.unwrap();
+            let now = Time(number * 1_000 + kept_ms);
+            engine.sweep(now).await.unwrap();
+            for (id, name, until) in &expected {
+                let receipts = engine.receipts(id, None, 9, Time(0)).await.unwrap();
+                let users = receipts.map(|all| all.into_iter().map(|one| one.user.to_string()).collect());
+                assert_eq!(users, (*until > now.0).then(|| vec![name.clone()]), "{number}: {id} of {name}");
+            }
+        }
     }
 }

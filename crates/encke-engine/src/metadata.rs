@@ -123,6 +123,23 @@ impl Sequences {
         Self { epoch: producer.epoch(), next: producer.sequence() + 1, stamp, places }
     }
 
+    /// What is remembered of a producer whose last sequence was this, with the messages of the last ones; how
+    /// old it is does not matter here.
+    #[cfg(feature = "nats")]
+    pub(crate) fn at(
+        epoch: u64,
+        sequence: u64,
+        places: impl Iterator<Item = Option<(MessageId, Offset)>>,
+    ) -> Self {
+        Self { epoch, next: sequence.saturating_add(1), stamp: Time(0), places: places.collect() }
+    }
+
+    /// The messages of the last sequences, the oldest first.
+    #[cfg(feature = "nats")]
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Option<(MessageId, Offset)>> {
+        self.places.iter()
+    }
+
     /// The last sequences, the oldest first, each with its message: they make it again.
     #[cfg(feature = "log")]
     pub(crate) fn each(

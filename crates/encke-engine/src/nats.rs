@@ -14,15 +14,17 @@ mod deletion;
 mod epoch;
 mod expiry_index;
 mod fault;
-mod keys;
+mod kept_times;
 mod link;
 mod log;
+mod log_metadata;
 mod marked;
 mod marks;
 mod names;
 mod options;
 mod page;
 mod pieces;
+mod produced;
 mod receipt;
 mod receipts;
 mod recent;
@@ -33,7 +35,12 @@ mod streams;
 mod sweep;
 mod swept;
 mod targets;
+mod trim;
+mod trimmed;
 mod trimmer;
+mod update;
+mod update_work;
+mod user_keys;
 mod users;
 mod watch;
 mod writer;
@@ -44,7 +51,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
+use encke_proto::{ChannelName, MessageId, NameFilter, Position, Time, UserId};
 use tokio::time::{Instant, sleep};
 
 pub use self::options::{Login, NatsOptions, NatsOptionsError};
@@ -53,7 +60,7 @@ use self::{
     epoch::Epochs,
     expiry_index::ExpiryIndex,
     fault::Fault,
-    keys::KeyTimes,
+    kept_times::KeptTimes,
     link::Link,
     names::Names,
     recent::Recent,
@@ -61,13 +68,14 @@ use self::{
     streams::Streams,
     swept::Swept,
     trimmer::Trimmer,
+    user_keys::UserKeys,
     users::KNOWN_MAX,
     watch::Watches,
     writer::{Writer, WriterContext},
 };
 use crate::{
-    Append, Appended, ChannelSummary, Engine, EngineError, EngineEvents, Mark, Mode, Page, PageLimit,
-    ReadFrom, Receipt, RetentionTable, UserRecord,
+    Append, Appended, ChannelSummary, Engine, EngineError, EngineEvents, LogStatus, LogUpdate, LogUpdated,
+    Mark, Mode, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
 };
 
 /// How long a node that begins waits until the streams can be used.
@@ -121,7 +129,9 @@ impl NatsEngine {
             expiry_index,
             trimmer,
             writer,
-            keys: KeyTimes::default(),
+            keys: KeptTimes::of_keys(),
+            producers: KeptTimes::of_producers(),
+            user_keys: UserKeys::default(),
             known: Mutex::new(Recent::new(KNOWN_MAX)),
             swept: tokio::sync::Mutex::new(Swept::default()),
         });
@@ -195,6 +205,16 @@ impl Engine for NatsEngine {
         Ok(self.store.channels(after, limit).await?)
     }
 
+    async fn channel_names(
+        &self,
+        filter: &NameFilter,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelName>, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.channel_names(filter, after, limit).await?)
+    }
+
     async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError> {
         self.store.link.connected().await?;
         Ok(self.store.seen(user, at).await?)
@@ -208,6 +228,16 @@ impl Engine for NatsEngine {
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
         self.store.link.connected().await?;
         Ok(self.store.users(after, limit).await?)
+    }
+
+    async fn user_ids(
+        &self,
+        filter: &NameFilter,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.user_ids(filter, after, limit).await?)
     }
 
     async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {
@@ -229,6 +259,17 @@ impl Engine for NatsEngine {
     ) -> Result<Option<Vec<Receipt>>, EngineError> {
         self.store.link.connected().await?;
         Ok(self.store.receipts(push, after, limit, now).await?)
+    }
+
+    async fn update_log(&self, update: LogUpdate) -> Result<LogUpdated, EngineError> {
+        update.check_channel()?;
+        self.store.link.connected().await?;
+        Ok(self.store.update(update).await?)
+    }
+
+    async fn log_status(&self, channel: &ChannelName) -> Result<Option<LogStatus>, EngineError> {
+        self.store.link.connected().await?;
+        Ok(self.store.log_status(channel).await?)
     }
 
     async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {

@@ -11,6 +11,7 @@ mod delete;
 mod link;
 mod merge;
 mod multi_partition_append;
+mod name_list;
 mod names;
 mod nodes;
 mod options;
@@ -34,7 +35,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use encke_proto::{ChannelName, MessageId, Position, Time, UserId};
+use encke_proto::{ChannelName, MessageId, NameFilter, Position, Time, UserId};
 use redis::{Cmd, Value};
 use tokio::{task::JoinHandle, time::timeout};
 
@@ -174,6 +175,15 @@ impl Engine for RedisEngine {
         self.channels_page(after, limit).await
     }
 
+    async fn channel_names(
+        &self,
+        filter: &NameFilter,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelName>, EngineError> {
+        self.matching_channels(filter, after, limit).await
+    }
+
     async fn seen(&self, user: &UserId, at: Time) -> Result<(), EngineError> {
         self.seen_at(user, at).await
     }
@@ -184,6 +194,15 @@ impl Engine for RedisEngine {
 
     async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, EngineError> {
         self.users_page(after, limit).await
+    }
+
+    async fn user_ids(
+        &self,
+        filter: &NameFilter,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, EngineError> {
+        self.matching_users(filter, after, limit).await
     }
 
     async fn handed(&self, user: &UserId) -> Result<Position, EngineError> {

@@ -29,7 +29,7 @@ impl Retention {
 }
 
 /// Which retention holds for which channel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionTable {
     /// Patterns of public channels (`*`: any run of characters), the first that fits wins.
     pub rules: Vec<(String, Retention)>,
@@ -54,12 +54,33 @@ impl Default for RetentionTable {
 /// and no setting concerns them.
 const INTERNAL: Retention = Retention { max_messages: 1000, max_bytes: 16 << 20, max_age_s: 315_360_000 };
 
+/// The name of the internal channel in which events wait until the application has taken them.
+pub const EVENT_LOG: &str = "hooks/facts";
+
+/// What is kept of it: as much as comes while the application takes nothing for days.
+const EVENTS: Retention = Retention { max_messages: 1_000_000, max_bytes: 1 << 30, ..INTERNAL };
+
+/// What the names of the internal channels begin with in which it stands which pushes end when. As much is
+/// kept of each as of events.
+pub const EXPIRY_LOGS: &str = "hooks/expiries/";
+
+/// What the names of the internal channels begin with that hold one session each, whose last message counts.
+pub const SESSION_LOGS: &str = "dialects/sessions/";
+
+/// What is kept of each: a session whose client is away for so long is over.
+const SESSION: Retention = Retention { max_messages: 4, max_bytes: 1 << 20, max_age_s: 604_800 };
+
 impl RetentionTable {
     /// The retention of `channel`.
     #[must_use]
     pub fn of(&self, channel: &ChannelName) -> Retention {
         if channel.is_internal() {
-            return INTERNAL;
+            return match channel.as_str() {
+                name if name.ends_with(EVENT_LOG) => EVENTS,
+                name if name.trim_start_matches('\0').starts_with(EXPIRY_LOGS) => EVENTS,
+                name if name.trim_start_matches('\0').starts_with(SESSION_LOGS) => SESSION,
+                _ => INTERNAL,
+            };
         }
         if channel.is_own() {
             return self.own;

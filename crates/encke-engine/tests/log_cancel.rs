@@ -51,6 +51,7 @@ fn push(bits: u128) -> Append {
         from: None,
         time: at(bits),
         expires: None,
+        trace: None,
     }
 }
 

@@ -73,6 +73,7 @@ fn message(bits: u128) -> Append {
         from: None,
         time: time(bits),
         expires: bits.is_multiple_of(11).then(|| time(bits).plus_seconds(100)),
+        trace: None,
     }
 }
 

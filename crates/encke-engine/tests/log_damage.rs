@@ -48,6 +48,7 @@ fn message(bits: u128) -> Append {
         from: None,
         time: Time(1000 + bits as u64),
         expires: None,
+        trace: None,
     }
 }
 

@@ -50,6 +50,7 @@ fn message(bits: u128) -> Append {
         from: None,
         time: NOON.plus_seconds(u64::try_from(bits).expect("it is small") * 25),
         expires: None,
+        trace: None,
     }
 }
 

@@ -38,6 +38,7 @@ fn message(bits: u128, channels: &[&str], bytes: usize) -> Append {
         from: None,
         time: Time(1),
         expires: None,
+        trace: None,
     }
 }
 

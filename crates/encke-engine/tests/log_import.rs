@@ -52,6 +52,7 @@ fn again(bits: u128) -> Append {
         from: None,
         time: NOON.plus_seconds(202),
         expires: None,
+        trace: None,
     }
 }
 

@@ -56,6 +56,7 @@ async fn child_appends_until_it_is_killed() {
                     from: None,
                     time: Time(1),
                     expires: None,
+                    trace: None,
                 };
                 let appended = engine.append(append).await.expect("a healthy engine appends");
                 let (name, position) = &appended.positions[0];
@@ -89,6 +90,7 @@ async fn child_deletes_until_it_is_killed() {
             from: None,
             time: Time(1),
             expires: None,
+            trace: None,
         };
         let appended = engine.append(append).await.expect("a healthy engine appends");
         let mut said = format!("accepted {id} {name} {}\n", appended.positions[0].1.offset);

@@ -35,6 +35,7 @@ fn message(bits: u128, targets: Targets, bytes: usize) -> Append {
         from: None,
         time: Time(1),
         expires: None,
+        trace: None,
     }
 }
 

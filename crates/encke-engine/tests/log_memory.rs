@@ -44,6 +44,7 @@ async fn a_user_with_one_message_takes_less_than_250_bytes() {
             from: None,
             time: Time(1_763_800_000_000),
             expires: None,
+            trace: None,
         }
     };
     // What the first push allocates once, is there for all.

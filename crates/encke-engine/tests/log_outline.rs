@@ -38,6 +38,7 @@ fn message(number: u64) -> Append {
         from: None,
         time: Time(1),
         expires: None,
+        trace: None,
     }
 }
 

@@ -34,6 +34,7 @@ fn message(bits: u128) -> Append {
         from: None,
         time: Time(1),
         expires: None,
+        trace: None,
     }
 }
 

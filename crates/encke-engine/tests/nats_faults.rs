@@ -14,13 +14,13 @@ use std::{
 };
 
 use encke_engine::{
-    Append, Engine, EngineError, Feed, Key, Page, PageLimit, ReadFrom, Receipt, ReceiptState, RetentionTable,
-    Targets, nats::NatsEngine,
+    Append, Configure, Engine, EngineError, Feed, Key, LogConfig, LogUpdate, Page, PageLimit, Producer,
+    ProducerId, ReadFrom, Receipt, ReceiptState, RetentionTable, Targets, nats::NatsEngine,
 };
 use encke_proto::{Body, ChannelName, Entry, MessageId, Position, Time, UserId};
 use futures_util::StreamExt as _;
 use nats::{Servers, events, until};
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 const NOON: Time = Time(1_763_800_000_000);
 const ALL: PageLimit = PageLimit { messages: 100_000, bytes: 1 << 30 };
@@ -44,6 +44,7 @@ fn message(targets: Targets, key: Option<Key>) -> Append {
         from: None,
         time: NOON,
         expires: None,
+        trace: None,
     }
 }
 
@@ -55,25 +56,41 @@ fn ids(page: &Page) -> Vec<MessageId> {
     page.entries.iter().map(|entry| entry.message().id.clone()).collect()
 }
 
-/// Remembers which channels were found to be behind.
+/// Remembers which channels were found to be behind, and of which something was retracted.
 #[derive(Default)]
-struct Behind(Mutex<HashSet<ChannelName>>);
+struct Behind {
+    behind: Mutex<HashSet<ChannelName>>,
+    retracted: Mutex<HashSet<ChannelName>>,
+    appended: Mutex<Vec<MessageId>>,
+}
 
 impl Feed for Behind {
-    fn appended(&self, _: &[Arc<Entry>]) {}
+    fn appended(&self, entries: &[Arc<Entry>]) {
+        let ids = entries.iter().map(|entry| entry.message().id.clone());
+        self.appended.lock().expect("no test panics while it holds this").extend(ids);
+    }
 
     fn behind(&self, channels: &[ChannelName]) {
-        self.0.lock().expect("no test panics while it holds this").extend(channels.iter().cloned());
+        self.behind.lock().expect("no test panics while it holds this").extend(channels.iter().cloned());
     }
 
     fn retracted(&self, channels: &[ChannelName]) {
         self.behind(channels);
+        self.retracted.lock().expect("no test panics while it holds this").extend(channels.iter().cloned());
     }
 }
 
 impl Behind {
     fn has(&self, name: &str) -> bool {
-        self.0.lock().expect("no test panics while it holds this").contains(name)
+        self.behind.lock().expect("no test panics while it holds this").contains(name)
+    }
+
+    fn has_retracted(&self, name: &str) -> bool {
+        self.retracted.lock().expect("no test panics while it holds this").contains(name)
+    }
+
+    fn has_heard(&self, id: &MessageId) -> bool {
+        self.appended.lock().expect("no test panics while it holds this").contains(id)
     }
 }
 
@@ -230,6 +247,7 @@ async fn a_leader_that_is_killed_under_load_loses_nothing() {
     let load = Publishers::start(&engines, 6);
     for _ in 0..KILLS {
         load.go_on(200).await;
+        until("each server has all", || servers.all_have("leader-log")).await;
         let found = Mutex::new(None);
         until("the stream has a leader", || async {
             let leader = servers.leader("leader-log").await;
@@ -356,15 +374,55 @@ async fn wake_ups_that_never_come_are_found() {
         engine.read(&channel(name), ReadFrom::Head, ALL).await.expect("a healthy engine reads");
     }
     // The stream itself tells nothing any more, and no connection is broken.
-    let mut config = servers.api("STREAM.INFO.deaf-log".to_owned(), json!({})).await["config"].clone();
-    config.as_object_mut().expect("settings").remove("republish");
-    let changed = servers.api("STREAM.UPDATE.deaf-log".to_owned(), config).await;
-    assert!(changed["error"].is_null(), "{changed}");
+    republish(&servers, "deaf-log", None).await;
     for name in &names[..50] {
         other.append(to(name)).await.expect("a healthy engine appends");
     }
     until("each is found", || async { names[..50].iter().all(|name| behind.has(name)) }).await;
     assert!(names[50..].iter().all(|name| !behind.has(name)), "and no other");
+}
+
+/// Lets a stream tell what it stores, or nothing. No connection is broken by that.
+async fn republish(servers: &Servers, stream: &str, how: Option<&Value>) -> Value {
+    let mut config = servers.api(format!("STREAM.INFO.{stream}"), json!({})).await["config"].clone();
+    let settings = config.as_object_mut().expect("settings");
+    let before = match how {
+        Some(how) => settings.insert("republish".to_owned(), how.clone()),
+        None => settings.remove("republish"),
+    };
+    let changed = servers.api(format!("STREAM.UPDATE.{stream}"), config).await;
+    assert!(changed["error"].is_null(), "{changed}");
+    before.unwrap_or_default()
+}
+
+/// The note of a cancellation is missed: it is the last that the log has, or something is heard behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nats-server; tests/run installs one"]
+async fn a_cancellation_that_was_not_heard_of_is_found() {
+    let servers = Servers::start(1);
+    let told = Arc::new(Behind::default());
+    let engine = open(&servers, "recall", Arc::clone(&told) as Arc<dyn Feed>).await;
+    let other = open(&servers, "recall", Arc::new(())).await;
+    let users = ["alice", "bob"].map(|name| UserId::new(name).expect("a name"));
+    for user in &users {
+        engine.watch(&user.channel());
+        engine.read(&user.channel(), ReadFrom::Head, ALL).await.expect("a healthy engine reads");
+    }
+    let push = |user: &UserId| message(Targets::Users(vec![user.clone()]), None);
+    for (user, is_last) in users.iter().zip([true, false]) {
+        let name = user.channel().to_string();
+        let first = other.append(push(user)).await.expect("a healthy engine appends").id;
+        until("the push is heard of", || async { told.has_heard(&first) }).await;
+        assert!(!told.has_retracted(&name));
+        let how = republish(&servers, "recall-log", None).await;
+        assert_eq!(other.cancel(&first, NOON).await, Ok(Some(1)));
+        republish(&servers, "recall-log", Some(&how)).await;
+        if !is_last {
+            let next = other.append(push(user)).await.expect("a healthy engine appends").id;
+            until("what comes next is heard of", || async { told.has_heard(&next) }).await;
+        }
+        until("the cancellation is told", || async { told.has_retracted(&name) }).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -484,6 +542,30 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
     assert!(receipts.iter().all(|receipt| receipt.state == ReceiptState::Queued));
 }
 
+/// A stream that an older version made, which knew no producers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nats-server; tests/run installs one"]
+async fn a_stream_of_before_gets_room_for_producers() {
+    let servers = Servers::start(1);
+    drop(open(&servers, "older", Arc::new(())).await);
+    let mut config = servers.api("STREAM.INFO.older-log".to_owned(), json!({})).await["config"].clone();
+    let subjects = config["subjects"].as_array_mut().expect("subjects");
+    subjects.retain(|subject| subject != "older.q.>");
+    let changed = servers.api("STREAM.UPDATE.older-log".to_owned(), config).await;
+    assert!(changed["error"].is_null(), "{changed}");
+    let engine = open(&servers, "older", Arc::new(())).await;
+    let id = ProducerId::new("p").expect("an id");
+    for sequence in [0, 1, 1] {
+        let producer = Some(Producer::new(id.clone(), 0, sequence).expect("small numbers"));
+        let configure = if sequence == 0 { Configure::Create(LogConfig::default()) } else { Configure::Keep };
+        let update = LogUpdate::new(channel("a"), NOON);
+        let change = LogUpdate { configure, producer, close: sequence == 1, ..update };
+        let changed = engine.update_log(change).await.expect("a healthy engine changes logs");
+        assert_eq!(changed.closed, sequence == 1);
+    }
+    assert!(all(&engine, &channel("a")).await.closed);
+}
+
 /// A node dies after it has deleted a log, and before it has written that all of it is done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nats-server; tests/run installs one"]
@@ -509,4 +591,28 @@ async fn a_deletion_that_broke_off_is_done_and_told_when_it_is_asked_for_again()
         let anew = engine.append(message(targets, Some(Key::new(format!("api:{name}"))))).await;
         assert!(!anew.expect("a healthy engine appends").repeated, "{name}: its key is forgotten");
     }
+}
+
+/// The record of a user who was never here is damaged, so that the user cannot be forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nats-server; tests/run installs one"]
+async fn one_user_who_cannot_be_forgotten_keeps_no_other_known() {
+    let servers = Servers::start(1);
+    let engine = open(&servers, "slip", Arc::new(())).await;
+    let user = |name: &str| UserId::new(name).expect("a name");
+    let push = async |name: &str, second: u64| {
+        let expires = Some(NOON.plus_seconds(second));
+        let push = Append { expires, ..message(Targets::Users(vec![user(name)]), None) };
+        engine.append(push).await.expect("a healthy engine appends");
+    };
+    push("alice", 1).await;
+    let records = json!({ "subjects_filter": "slip.b.u.*" });
+    let info = servers.api("STREAM.INFO.slip-book".to_owned(), records).await;
+    let (record, _) = info["state"]["subjects"].as_object().and_then(|all| all.iter().next()).expect("hers");
+    servers.client("app").await.request(record.clone(), "?".into()).await.expect("the stream takes it");
+    push("bob", 2).await;
+    // Whether a sweep is said to have failed for it does not matter.
+    drop(engine.sweep(NOON.plus_seconds(3600)).await);
+    assert_eq!(engine.user(&user("bob")).await, Ok(None));
+    engine.append(message(Targets::AllUsers, None)).await.expect("it is not refused to all for one record");
 }

@@ -46,6 +46,7 @@ async fn everything_goes_over_tls_with_few_rights() {
         from: None,
         time: Time(1_763_800_000_000),
         expires: None,
+        trace: None,
     };
     engine.append(append.clone()).await.expect("it may append");
     engine

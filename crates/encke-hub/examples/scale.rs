@@ -182,6 +182,7 @@ impl World {
             body: Body::Page("https://example.com/a/page/of/usual/length".into()),
             from: None,
             expires: None,
+            trace: None,
         };
         let entry = Arc::new(Entry::new(message));
         for watcher in self.logs[channel].watchers.clone() {
@@ -237,7 +238,7 @@ impl World {
                     work.handed += 1;
                 }
                 if let Some(receipt) = hub.owed(conn) {
-                    hub.handed(receipt);
+                    hub.handed(receipt, self.now);
                 }
             }
             Output::Replied { reply: ControlReply::Released(given), .. } => {
@@ -247,6 +248,8 @@ impl World {
             | Output::Ended { .. }
             | Output::Read { .. }
             | Output::Handed { .. }
+            | Output::Shown { .. }
+            | Output::Traced(_)
             | Output::Present(_)
             | Output::Absent(_)
             | Output::Online(_)

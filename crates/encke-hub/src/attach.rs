@@ -5,7 +5,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use encke_proto::{
-    ChannelName, Cursor, Entry, ErrorCode, Grant, Offset, Position, SessionId, Time, TokenInfo, UserId,
+    ChannelName, CloseCode, Cursor, Entry, ErrorCode, Grant, Offset, Position, SessionId, Time, TokenInfo,
+    UserId,
     limits::{CURSOR_MAX_BYTES, NAME_MAX_BYTES, SESSION_MAX_CHANNELS},
 };
 
@@ -102,21 +103,21 @@ impl Hub {
         };
         if let Some(older) = self.sessions.get(key).and_then(Session::conn) {
             self.let_go(older, now);
+            self.traffic.ended(CloseCode::TakenOver);
             self.say(Output::Ended { conn: older, ending: Ending::TakenOver });
         }
-        let transport = self.transport(attach.transport);
+        let transport = self.traffic.number(attach.transport);
         if let Some(session) = self.sessions.get_mut(key) {
             session.served = Served::By(conn);
             session.transport = transport;
-            session.token_ends = attach.token_ends;
             session.ready = false;
             session.begun = false;
         }
         self.note_token(key, attach.token.as_ref());
         self.conn_index.insert(&self.sessions, &conn, key);
-        if attach.token_ends.0 != 0 {
-            self.look_before(key, now.mono_ms.saturating_add(attach.token_ends.0.saturating_sub(now.wall.0)));
-        }
+        self.found.set(Some(key));
+        self.traffic.connected(transport);
+        self.note_token_end(key, attach.token_ends, now);
         self.drop_ungranted(key, &attach.user, &attach.granted);
         if let Err(code) = self.follow_all(key, &attach) {
             self.refuse(key, code, now);
@@ -336,7 +337,9 @@ impl Hub {
         let Some(window) = channel.window() else { return };
         let at = match beginning {
             Beginning::Now => window.head(),
-            Beginning::Handed => channel.handed.unwrap_or(Position { epoch: window.epoch, offset: 0 }),
+            Beginning::Handed => {
+                channel.handed.map_or(Position { epoch: window.epoch, offset: 0 }, |handed| handed.position)
+            }
             Beginning::Here | Beginning::Recent => at,
             Beginning::Earliest => {
                 // Where the log begins now is known to the engine alone.
@@ -396,22 +399,13 @@ impl Hub {
         session.begun = true;
         session.known = true;
         let id = session.id;
+        if let Some(transport) = self.traffic.of(session.transport) {
+            transport.opened += 1;
+        }
         self.say(Output::Begun { conn, session: id });
         if self.has_more(key) {
             self.make_ready(key, false);
         }
-    }
-
-    /// The number of a transport. The driver has a handful of them.
-    pub(crate) fn transport(&mut self, name: &'static str) -> u8 {
-        let known = self.transports.iter().position(|known| *known == name);
-        let number = known.unwrap_or_else(|| {
-            // More than can be told apart share the last number, so that there is a bound.
-            self.transports.truncate(usize::from(u8::MAX));
-            self.transports.push(name);
-            self.transports.len() - 1
-        });
-        u8::try_from(number).unwrap_or(u8::MAX)
     }
 
     pub(crate) fn user_of(&self, key: Key) -> Option<&UserId> {

@@ -1,11 +1,11 @@
 //! A channel that has followers here: its window (the newest part of the log, in memory) and its members. It
 //! never asks the engine itself: `deliver.rs` does that through the hub's outputs.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroU32, sync::Arc};
 
 use encke_proto::{ChannelName, Entry, Epoch, Lineage, Offset, Page, Position, Time, write_cursor_name};
 
-use crate::{HubConfig, index::Keyed, one_or_many::OneOrMany};
+use crate::{HubConfig, Now, index::Keyed, one_or_many::OneOrMany};
 
 /// A follower of a channel: a session, and which of its subscriptions.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Channel {
     pub(crate) log: Log,
     pub(crate) members: OneOrMany<Member>,
     /// How far the user was handed this log, when it is a user's own and known.
-    pub(crate) handed: Option<Position>,
+    pub(crate) handed: Option<Handed>,
     /// Whether the engine was asked for the end of the log and has not answered.
     pub(crate) asked: bool,
     /// Whether it is to be asked once more then, since its answer may be too old.
@@ -34,6 +34,42 @@ pub(crate) struct Channel {
     pub(crate) warm: bool,
     /// Whether its members are among [`crate::FollowerCounts`].
     pub(crate) counted: bool,
+}
+
+/// How far a user was handed the own log. It is in every channel, so it has the size of a place alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handed {
+    pub(crate) position: Position,
+    /// When, in milliseconds of the clock that never goes back, as far as 32 bits go and odd always; or
+    /// [`NOT_COUNTED`].
+    since: NonZeroU32,
+}
+
+/// It is not known when, or it was counted already how long it took until it was shown.
+const NOT_COUNTED: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+
+impl Handed {
+    /// As the engine knows it.
+    pub(crate) fn before(position: Position) -> Self {
+        Self { position, since: NOT_COUNTED }
+    }
+
+    /// It is handed now.
+    pub(crate) fn at(position: Position, now: Now) -> Self {
+        Self { position, since: odd(now) }
+    }
+
+    /// It is shown now: how long that took, in milliseconds, if it is known and was not asked before. Of what
+    /// was handed 49 days ago it is wrong.
+    pub(crate) fn take_shown_ms(&mut self, now: Now) -> Option<u64> {
+        let since = std::mem::replace(&mut self.since, NOT_COUNTED);
+        (since != NOT_COUNTED).then(|| odd(now).get().wrapping_sub(since.get()).into())
+    }
+}
+
+/// A time that is [`NOT_COUNTED`] never.
+fn odd(now: Now) -> NonZeroU32 {
+    NonZeroU32::MIN | now.mono_ms as u32
 }
 
 /// A name as cursors hold it. Few are not what they are, so it stands elsewhere.
@@ -78,7 +114,7 @@ impl Channel {
 
     /// Whether its user is handed more than before by what is there up to a position.
     pub(crate) fn hands(&self, up_to: Position) -> bool {
-        match self.handed {
+        match self.handed.map(|handed| handed.position) {
             Some(handed) if handed.epoch == up_to.epoch => handed.offset < up_to.offset,
             // One tab may still stand in the former epoch while another is in the new one.
             Some(_) => self.window().is_some_and(|window| window.epoch == up_to.epoch),

@@ -19,6 +19,8 @@ impl Hub {
         ensure(served == self.conn_index.len(), || {
             "connections and the sessions that they serve differ in number".into()
         })?;
+        let counted: u64 = self.traffic.transports.iter().map(|transport| transport.connections).sum();
+        ensure(counted == served as u64, || "connections and their count by transport differ".into())?;
         for place in self.conn_index.places() {
             ensure(self.sessions.at(place).is_some_and(|session| session.conn().is_some()), || {
                 "a connection serves no session".into()

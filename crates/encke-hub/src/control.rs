@@ -46,7 +46,10 @@ impl Hub {
             ControlRequest::Unsubscribe { session, user, channels } => {
                 self.unsubscribe(ticket, session, &user, &channels)
             }
-            ControlRequest::Ack { session, user, cursor } => self.ack(ticket, session, &user, &cursor),
+            ControlRequest::Ack { session, user, cursor } => self.ack(ticket, session, &user, &cursor, now),
+            ControlRequest::Refresh { session, user, token } => {
+                self.refresh(ticket, session, &user, &token, now)
+            }
             ControlRequest::Release { session: Some(session), user } => {
                 self.release(ticket, session, &user, now)
             }
@@ -61,8 +64,10 @@ impl Hub {
                 let users = counted.map(|(count, user)| (user, count)).collect();
                 self.replied(ticket, ControlReply::Users(users));
             }
-            ControlRequest::ListUsers { lasting, after, limit } => {
-                let asked = self.online().filter(|(user, _)| !lasting || self.is_known(user));
+            ControlRequest::ListUsers { lasting, filter, after, limit } => {
+                let asked = self
+                    .online()
+                    .filter(|(user, _)| filter.matches(user.as_str()) && (!lasting || self.is_known(user)));
                 let users = owned(page(asked, after.as_ref(), limit));
                 self.replied(ticket, ControlReply::Users(users));
             }
@@ -74,6 +79,11 @@ impl Hub {
                 let page = page(self.sessions_by_id(user.as_ref()), after, limit);
                 let views = page.into_iter().filter_map(|(_, key)| self.session_view(key)).collect();
                 self.replied(ticket, ControlReply::Sessions(views));
+            }
+            ControlRequest::ListFollowed { prefix, after, limit } => {
+                let page = page(self.followed(&prefix), after.as_ref(), limit);
+                let channels = page.into_iter().map(|(name, count)| (name.clone(), count)).collect();
+                self.replied(ticket, ControlReply::Channels(channels));
             }
             ControlRequest::CountFollowers { channels } => {
                 let counts = channels.iter().map(|channel| self.followers(channel)).collect();
@@ -215,14 +225,34 @@ impl Hub {
     }
 
     /// The client says that everything up to `cursor` was shown to the person.
-    pub(crate) fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor) {
+    pub(crate) fn ack(&mut self, ticket: u64, session: SessionId, user: &UserId, cursor: &Cursor, now: Now) {
         let reply = match self.session_for(session, user) {
             Err(code) => ControlReply::Refused(code),
-            Ok(key) => ControlReply::Shown(
-                cursor.position(&user.channel()).map(|position| self.at_most(key, position)),
-            ),
+            Ok(key) => {
+                let position = cursor.position(&user.channel()).map(|position| self.at_most(key, position));
+                if let Some(position) = position {
+                    self.count_shown(user, position, now);
+                    self.say(Output::Shown { user: user.clone(), position });
+                }
+                ControlReply::Shown(position)
+            }
         };
         self.say(Output::Replied { ticket, reply });
+    }
+
+    /// Counts how long the newest push that was delivered was not shown; once, and only if it is shown now.
+    /// Of those before it, it is not known any more when they were delivered.
+    fn count_shown(&mut self, user: &UserId, up_to: Position, now: Now) {
+        let key = self.channel_key(&user.channel());
+        let Some(own) = key.and_then(|key| self.channels.get_mut(key)) else { return };
+        let Some(handed) = &mut own.handed else { return };
+        let at = handed.position;
+        if at.epoch == up_to.epoch
+            && at.offset <= up_to.offset
+            && let Some(shown_ms) = handed.take_shown_ms(now)
+        {
+            self.traffic.shown_ms.record(shown_ms);
+        }
     }
 
     /// No user was shown what is not there yet.
@@ -239,7 +269,7 @@ impl Hub {
         }
     }
 
-    fn session_for(&self, session: SessionId, user: &UserId) -> Result<Key, ErrorCode> {
+    pub(crate) fn session_for(&self, session: SessionId, user: &UserId) -> Result<Key, ErrorCode> {
         match self.key_by_id(session) {
             Some(key) if self.user_of(key) == Some(user) => Ok(key),
             _ if self.tombstones.contains(session, user) => Err(ErrorCode::SessionClosed),

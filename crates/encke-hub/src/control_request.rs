@@ -1,10 +1,10 @@
 //! What can be asked of sessions and channels, and what is answered: one pair of types for the hub, for the
 //! shards' mailboxes and for the messages between nodes. How the hub answers is in `control.rs`.
 
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Position, SessionId, UserId};
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, NameFilter, Position, SessionId, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::{CloseTarget, Following, SessionView};
+use crate::{CloseTarget, Following, FreshToken, SessionView};
 
 /// A control request. The caller's right to make it was checked before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,15 @@ pub enum ControlRequest {
         /// Up to here.
         cursor: Cursor,
     },
+    /// Puts a fresh token in the place of the one that a session has; [`ControlReply::Refreshed`].
+    Refresh {
+        /// Which session.
+        session: SessionId,
+        /// The user whose session it has to be, and whose token it is.
+        user: UserId,
+        /// The token.
+        token: Box<FreshToken>,
+    },
     /// Releases a session to the node that asks; [`ControlReply::Released`].
     Release {
         /// Which session; none to ask only that what the user was handed is written down.
@@ -62,6 +71,8 @@ pub enum ControlRequest {
     ListUsers {
         /// Only users who have a session that outlives its connections: whom the other nodes find.
         lasting: bool,
+        /// Only those whose ids match.
+        filter: NameFilter,
         /// Behind this one.
         after: Option<UserId>,
         /// So many at most.
@@ -85,6 +96,15 @@ pub enum ControlRequest {
         /// So many at most.
         limit: usize,
     },
+    /// The public channels that are followed; a page of [`ControlReply::Channels`].
+    ListFollowed {
+        /// Only those whose names begin with this.
+        prefix: String,
+        /// Behind this one.
+        after: Option<ChannelName>,
+        /// So many at most.
+        limit: usize,
+    },
     /// How many sessions follow each of these channels; [`ControlReply::Counts`].
     CountFollowers {
         /// The channels.
@@ -103,10 +123,14 @@ pub enum ControlReply {
     /// Everything in the user's own channel up to here was shown to the person, which is to be written down
     /// before it is answered. Nothing when the cursor does not name that channel.
     Shown(Option<Position>),
+    /// The session has the fresh token.
+    Refreshed,
     /// What the session followed that was released; none when there was no such session of the user.
     Released(Option<Box<Following>>),
     /// Users, each with a number of sessions.
     Users(Vec<(UserId, usize)>),
+    /// Channels, each with the number of sessions that follow it.
+    Channels(Vec<(ChannelName, usize)>),
     /// Sessions.
     Sessions(Vec<SessionView>),
     /// A number for each thing that was asked about, in the same order.
@@ -125,6 +149,7 @@ impl ControlRequest {
             | Self::Subscribe { user, .. }
             | Self::Unsubscribe { user, .. }
             | Self::Ack { user, .. }
+            | Self::Refresh { user, .. }
             | Self::Release { user, .. } => Some(user),
             Self::Close { target: CloseTarget::Revoked { revocation, .. }, .. } => revocation.user(),
             Self::ListSessions { user, .. } => user.as_ref(),
@@ -132,6 +157,7 @@ impl ControlRequest {
             | Self::CountSessions { .. }
             | Self::ListUsers { .. }
             | Self::ListFollowers { .. }
+            | Self::ListFollowed { .. }
             | Self::CountFollowers { .. } => None,
         }
     }
@@ -143,21 +169,20 @@ impl ControlRequest {
         let mut merged = replies.into_iter().fold(self.none(), ControlReply::plus);
         let (Self::ListUsers { limit, .. }
         | Self::ListFollowers { limit, .. }
+        | Self::ListFollowed { limit, .. }
         | Self::ListSessions { limit, .. }) = self
         else {
             return merged;
         };
         match &mut merged {
+            // A user may have sessions on several nodes, and a channel followers.
             ControlReply::Users(users) => {
-                users.sort_unstable();
-                // A user may have sessions on several nodes.
-                users.dedup_by(|next, first| {
-                    next.0 == first.0 && {
-                        first.1 += next.1;
-                        true
-                    }
-                });
+                add_up(users);
                 users.truncate(*limit);
+            }
+            ControlReply::Channels(channels) => {
+                add_up(channels);
+                channels.truncate(*limit);
             }
             ControlReply::Sessions(sessions) => {
                 sessions.sort_unstable_by_key(|session| session.session);
@@ -174,6 +199,7 @@ impl ControlRequest {
         let mut page = self.clone();
         if let Self::ListUsers { limit, .. }
         | Self::ListFollowers { limit, .. }
+        | Self::ListFollowed { limit, .. }
         | Self::ListSessions { limit, .. } = &mut page
         {
             *limit = size.min(*limit);
@@ -195,6 +221,12 @@ impl ControlRequest {
                 *after = last;
                 (limit, users.len(), goes_on)
             }
+            (Self::ListFollowed { after, limit, .. }, ControlReply::Channels(channels)) => {
+                let last = channels.last().map(|(channel, _)| channel.clone());
+                let goes_on = last > *after;
+                *after = last;
+                (limit, channels.len(), goes_on)
+            }
             (Self::ListSessions { after, limit, .. }, ControlReply::Sessions(sessions)) => {
                 let last = sessions.last().map(|session| session.session);
                 let goes_on = last > *after;
@@ -212,13 +244,14 @@ impl ControlRequest {
     fn none(&self) -> ControlReply {
         match self {
             Self::Close { .. } => ControlReply::Closed(0),
-            Self::Subscribe { .. } | Self::Unsubscribe { .. } | Self::Ack { .. } => {
+            Self::Subscribe { .. } | Self::Unsubscribe { .. } | Self::Ack { .. } | Self::Refresh { .. } => {
                 ControlReply::Refused(ErrorCode::SessionUnknown)
             }
             Self::Release { .. } => ControlReply::Released(None),
             Self::CountSessions { .. } | Self::ListUsers { .. } | Self::ListFollowers { .. } => {
                 ControlReply::Users(Vec::new())
             }
+            Self::ListFollowed { .. } => ControlReply::Channels(Vec::new()),
             Self::ListSessions { .. } => ControlReply::Sessions(Vec::new()),
             Self::CountFollowers { channels } => ControlReply::Counts(vec![0; channels.len()]),
         }
@@ -233,6 +266,10 @@ impl ControlReply {
             (Self::Users(mut a), Self::Users(b)) => {
                 a.extend(b);
                 Self::Users(a)
+            }
+            (Self::Channels(mut a), Self::Channels(b)) => {
+                a.extend(b);
+                Self::Channels(a)
             }
             (Self::Sessions(mut a), Self::Sessions(b)) => {
                 a.extend(b);
@@ -251,6 +288,17 @@ impl ControlReply {
     }
 }
 
+/// Puts names in order, each once with the sum of its numbers.
+fn add_up<K: Ord>(counted: &mut Vec<(K, usize)>) {
+    counted.sort_unstable();
+    counted.dedup_by(|next, first| {
+        next.0 == first.0 && {
+            first.1 += next.1;
+            true
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +310,7 @@ mod tests {
     fn list(after: Option<&str>, limit: usize) -> ControlRequest {
         ControlRequest::ListUsers {
             lasting: false,
+            filter: NameFilter::default(),
             after: after.map(|name| UserId::new(name).unwrap()),
             limit,
         }

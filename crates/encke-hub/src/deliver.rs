@@ -2,20 +2,21 @@
 //! connections pull from both. There is no queue for a connection; a subscription's position says what is
 //! next.
 
-use std::{collections::VecDeque, iter, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{
-    ChannelName, Entry, ErrorCode, Gap, GapReason, Offset, Page, Position, Unsubscribed, UserId,
+    ChannelName, Entry, ErrorCode, Expiring, Gap, GapReason, Message, Offset, Page, Position, Unsubscribed,
+    UserId,
 };
 
 use crate::{
-    ConnKey, Hub, Key, Now, Output, ReadKey,
-    channel::{Appended, Channel, Log, Member},
-    session::{Beginning, Behind, Session, Sub, SubState},
+    ConnKey, Hub, Key, Now, Output, ReadKey, TracedMessage, Traffic,
+    channel::{Appended, Channel, Handed, Log, Member, Window},
+    session::{Beginning, Behind, Notice, Session, Sub, SubState},
 };
 
 /// How many messages a session takes from one channel before the others have their turn.
-const STREAK_MAX: u16 = 64;
+const STREAK_MAX: u8 = 64;
 
 /// What the engine says of a channel when it is opened.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub enum Pulled {
     Gap(Gap),
     /// A channel is not followed any more, as the token does not grant it.
     Unsubscribed(Unsubscribed),
+    /// The token of the session ends soon.
+    Expiring(Expiring),
     /// Nothing now; [`Output::Ready`] tells when there is.
     Nothing,
 }
@@ -113,7 +116,7 @@ impl Hub {
         }
         let Some(opening) = answer else { return self.open_failed(key, now) };
         if channel.handed.is_none() {
-            channel.handed = opening.handed;
+            channel.handed = opening.handed.map(Handed::before);
         }
         self.forget_retracted(key, &opening.page);
         let Some(channel) = self.channels.get_mut(key) else { return };
@@ -143,7 +146,7 @@ impl Hub {
                 self.begin_at(session, index, beginning);
                 self.settle(session);
             }
-            if self.lags(session, index) {
+            if self.sub(session, index).is_some_and(|sub| self.lags(sub)) {
                 self.make_ready(session, broadcast);
             }
         }
@@ -229,7 +232,7 @@ impl Hub {
         self.settle(key.session);
         if progress {
             self.make_ready(key.session, false);
-        } else if begun && self.lags(key.session, index) {
+        } else if begun && self.sub(key.session, index).is_some_and(|sub| self.lags(sub)) {
             // The engine does not yet show what its feed has announced; it is asked again at the next tick.
             self.reread.push(key.session);
         }
@@ -258,90 +261,74 @@ impl Hub {
         let Some((key, session)) = served.filter(|(_, session)| session.begun) else {
             return Pulled::Nothing;
         };
-        let (turn, streak) = (session.turn, session.streak);
-        let count = u16::try_from(session.subs.len()).unwrap_or(u16::MAX);
-        self.pulled = Some(key);
-        if let Some(unsubscribed) = self.next_unsubscribed(key) {
-            return Pulled::Unsubscribed(unsubscribed);
-        }
-        // The user's own channel goes first; the others take turns, so that one which is never empty does not
-        // starve them.
-        let (first, streak) = if streak < STREAK_MAX { (turn, streak) } else { (turn + 1, 0) };
-        let first = if (1..count).contains(&first) { first } else { 1 };
-        let mut order = iter::once(0).chain(first..count).chain(1..first);
-        while let Some(index) = self.next_awake(key, &mut order) {
-            let Some(pulled) = self.pull_live(key, index, now) else { continue };
-            if let Some(session) = self.sessions.get_mut(key)
-                && index > 0
-            {
-                session.turn = index;
-                session.streak = if index == first { streak + 1 } else { 1 };
-            }
-            return pulled;
-        }
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.ready = false;
-        }
-        Pulled::Nothing
-    }
-
-    /// The next subscription in an order that does not rest at the head of its channel, as most do.
-    fn next_awake(&self, key: Key, order: &mut impl Iterator<Item = u16>) -> Option<u16> {
-        let subs = &self.sessions.get(key)?.subs;
-        let rests = |sub: &Sub| {
-            let window = self.channels.at(sub.channel).and_then(Channel::window);
-            matches!(sub.state, SubState::Live)
-                && window.is_some_and(|window| window.epoch == sub.at.epoch && window.head <= sub.at.offset)
-        };
-        order.find(|index| subs.get(usize::from(*index)).is_some_and(|sub| !rests(sub)))
-    }
-
-    fn pull_live(&mut self, key: Key, index: u16, now: Now) -> Option<Pulled> {
-        loop {
-            match self.pull_sub(key, index)? {
-                // A message past its time is passed over: its sender did not want it to come so late.
-                Pulled::Message(entry)
-                    if entry.message().expires.is_some_and(|expires| expires <= now.wall) => {}
-                pulled => return Some(pulled),
-            }
-        }
-    }
-
-    fn pull_sub(&mut self, key: Key, index: u16) -> Option<Pulled> {
-        let sub = self.sessions.get_mut(key)?.subs.get_mut(usize::from(index))?;
-        if let SubState::Behind(behind) = &mut sub.state {
-            if let Some(gap) = behind.gap.take() {
-                let goes_on = behind.goes_on;
-                sub.go(goes_on);
-                return Some(Pulled::Gap(gap));
-            }
-            if let Some(entry) = behind.entries.pop_front() {
-                sub.go(entry.message().position);
-                return Some(Pulled::Message(entry));
-            }
-            sub.state = SubState::Live;
-        }
-        if !matches!(sub.state, SubState::Live) {
-            return None;
-        }
-        let window = self.channels.at(sub.channel)?.window()?;
-        if sub.at.epoch != window.epoch
-            && let Some(at) = window.carry(sub.at)
+        if (session.notice == Notice::Due || !self.unsubscribed.is_empty())
+            && let Some(told) = self.pull_notice(key, now)
         {
-            sub.go(at);
+            return told;
         }
-        if sub.at.epoch == window.epoch {
-            if sub.at.offset >= window.head {
-                return None;
-            }
-            if let Some(entry) = window.after(sub.at.offset) {
-                // The messages of a window are consecutive.
-                sub.at.offset += 1;
-                return Some(Pulled::Message(Arc::clone(entry)));
+        loop {
+            match self.pull_from(key, now) {
+                Next::Is(pulled) => return pulled,
+                // The subscription waits for the engine then, and the others are looked at.
+                Next::Read(index) => self.ask_to_read(key, index),
             }
         }
-        self.ask_to_read(key, index);
-        None
+    }
+
+    /// What the client of a session is to be told besides messages and gaps.
+    fn pull_notice(&mut self, key: Key, now: Now) -> Option<Pulled> {
+        let unsubscribed = self.next_unsubscribed(key).map(Pulled::Unsubscribed);
+        unsubscribed.or_else(|| self.next_notice(key, now).map(Pulled::Expiring))
+    }
+
+    /// What comes next of a session's subscriptions. The user's own channel goes first; the others take
+    /// turns, so that one which is never empty does not starve them.
+    fn pull_from(&mut self, key: Key, now: Now) -> Next {
+        let Self { sessions, channels, traffic, outputs, .. } = self;
+        let Some(session) = sessions.get_mut(key) else { return Next::Is(Pulled::Nothing) };
+        let (turn, streak) = match session.streak {
+            streak if streak < STREAK_MAX => (usize::from(session.turn), streak),
+            _ => (usize::from(session.turn) + 1, 0),
+        };
+        let count = session.subs.len();
+        let first = if (1..count).contains(&turn) { turn } else { 1 };
+        let mut index = 0;
+        while let Some(sub) = session.subs.get_mut(index) {
+            let window = channels.at(sub.channel).and_then(Channel::window);
+            let next = if rests(sub, window) { SubNext::Nothing } else { next_of(sub, window, traffic, now) };
+            // A session follows far fewer channels than that.
+            let number = u16::try_from(index).unwrap_or(u16::MAX);
+            let pulled = match next {
+                SubNext::Nothing => {
+                    let behind = if index + 1 < count { index + 1 } else { 1 };
+                    if index > 0 && behind == first {
+                        break;
+                    }
+                    index = if index == 0 { first } else { behind };
+                    continue;
+                }
+                SubNext::Read => return Next::Read(number),
+                SubNext::Gap(gap) => {
+                    traffic.gap(gap.reason);
+                    Pulled::Gap(*gap)
+                }
+                SubNext::Message(entry) => {
+                    let transport = traffic.of(session.transport).map_or("", |transport| {
+                        transport.delivered += 1;
+                        transport.name
+                    });
+                    outputs.extend(traced(entry.message(), transport));
+                    Pulled::Message(entry)
+                }
+            };
+            if index > 0 {
+                session.streak = if index == first { streak + 1 } else { 1 };
+                session.turn = number;
+            }
+            return Next::Is(pulled);
+        }
+        session.ready = false;
+        Next::Is(Pulled::Nothing)
     }
 
     /// The receipt that is due once the client's side has acknowledged everything that was pulled for a
@@ -367,28 +354,28 @@ impl Hub {
         self.channels.at(sub.channel)?.hands(sub.at).then_some((session, sub.at))
     }
 
-    /// What a receipt was due for is acknowledged. The connection that it was sent on may have served others
-    /// since, or be gone.
-    pub fn handed(&mut self, receipt: Receipt) {
+    /// What a receipt was due for is acknowledged now. The connection that it was sent on may have served
+    /// others since, or be gone.
+    pub fn handed(&mut self, receipt: Receipt, now: Now) {
         let Receipt { user, position } = receipt;
         let channel = user.channel();
         // Without a session of the user here the engine alone knows how far it was handed, and does not go
         // back.
-        if let Some(key) = self.own_pulled(&channel).or_else(|| self.channel_key(&channel))
+        if let Some(key) = self.own_of_found(&channel).or_else(|| self.channel_key(&channel))
             && let Some(own) = self.channels.get_mut(key)
         {
             if !own.hands(position) {
                 return;
             }
-            own.handed = Some(position);
+            own.handed = Some(Handed::at(position, now));
         }
         self.say(Output::Handed { user, position });
     }
 
-    /// The channel of this name, if it is the own one of the session that was pulled from last: nearly always
-    /// that is who was handed something, and then nothing needs to be looked for.
-    fn own_pulled(&self, name: &ChannelName) -> Option<Key> {
-        let sub = self.sessions.get(self.pulled?)?.subs.first()?;
+    /// The channel of this name, if it is the own one of the session that was found last: nearly always that
+    /// is who was handed something, and then nothing needs to be looked for.
+    fn own_of_found(&self, name: &ChannelName) -> Option<Key> {
+        let sub = self.sessions.get(self.found.get()?)?.subs.first()?;
         self.channels.entry_at(sub.channel).filter(|(_, channel)| channel.name == *name).map(|(key, _)| key)
     }
 
@@ -413,16 +400,14 @@ impl Hub {
 
     /// Whether a session has something to pull, or to read first.
     pub(crate) fn has_more(&self, key: Key) -> bool {
-        let count = self.sessions.get(key).map_or(0, |session| session.subs.len());
-        self.unsubscribed.contains_key(&key)
-            || (0..count).any(|index| self.lags(key, u16::try_from(index).unwrap_or(u16::MAX)))
+        let Some(session) = self.sessions.get(key) else { return false };
+        session.notice == Notice::Due
+            || session.subs.iter().any(|sub| self.lags(sub))
+            || self.unsubscribed.contains_key(&key)
     }
 
-    fn lags(&self, key: Key, index: u16) -> bool {
-        let Some(sub) = self.sessions.get(key).and_then(|session| session.subs.get(usize::from(index)))
-        else {
-            return false;
-        };
+    /// Whether there is something of a subscription to pull.
+    fn lags(&self, sub: &Sub) -> bool {
         let window = self.channels.at(sub.channel).and_then(|channel| channel.window());
         match &sub.state {
             SubState::Behind(_) => true,
@@ -430,6 +415,85 @@ impl Hub {
             SubState::Beginning(_) | SubState::Reading(_) => false,
         }
     }
+}
+
+/// What comes next of a session.
+enum Next {
+    /// This, which may be nothing.
+    Is(Pulled),
+    /// The subscription of this number has to read the engine first.
+    Read(u16),
+}
+
+/// What comes next of a subscription.
+enum SubNext {
+    Message(Arc<Entry>),
+    Gap(Box<Gap>),
+    /// What comes next is known to the engine alone.
+    Read,
+    Nothing,
+}
+
+/// What is told of a message that is handed to a connection, if its trace is recorded.
+fn traced(message: &Message, transport: &'static str) -> Option<Output> {
+    let trace = message.trace.as_deref().filter(|trace| trace.is_sampled)?;
+    Some(Output::Traced(Box::new(TracedMessage {
+        trace: *trace,
+        id: message.id.clone(),
+        channel: message.channel.clone(),
+        position: message.position,
+        time: message.time,
+        transport,
+    })))
+}
+
+/// Whether a subscription stands at the head of its channel, as most do: nothing comes next.
+fn rests(sub: &Sub, window: Option<&Window>) -> bool {
+    matches!(sub.state, SubState::Live)
+        && window.is_some_and(|window| window.epoch == sub.at.epoch && window.head <= sub.at.offset)
+}
+
+/// What comes next of a subscription, which stands behind it afterwards. A message past its time is passed
+/// over: its sender did not want it to come so late.
+fn next_of(sub: &mut Sub, window: Option<&Window>, traffic: &mut Traffic, now: Now) -> SubNext {
+    let is_over = |entry: &Entry| entry.message().expires.is_some_and(|expires| expires <= now.wall);
+    match &mut sub.state {
+        SubState::Live => {}
+        SubState::Beginning(_) | SubState::Reading(_) => return SubNext::Nothing,
+        SubState::Behind(behind) => {
+            if let Some(gap) = behind.gap.take() {
+                let goes_on = behind.goes_on;
+                sub.go(goes_on);
+                return SubNext::Gap(Box::new(gap));
+            }
+            while let SubState::Behind(behind) = &mut sub.state
+                && let Some(entry) = behind.entries.pop_front()
+            {
+                sub.go(entry.message().position);
+                if !is_over(&entry) {
+                    return SubNext::Message(entry);
+                }
+            }
+            sub.state = SubState::Live;
+        }
+    }
+    let Some(window) = window else { return SubNext::Nothing };
+    if sub.at.epoch != window.epoch {
+        match window.carry(sub.at) {
+            Some(at) => sub.go(at),
+            None => return SubNext::Read,
+        }
+    }
+    while sub.at.offset < window.head {
+        let Some(entry) = window.after(sub.at.offset) else { return SubNext::Read };
+        // The messages of a window are consecutive.
+        sub.at.offset += 1;
+        if !is_over(entry) {
+            traffic.delivered_ms.record(now.wall.0.saturating_sub(entry.message().time.0));
+            return SubNext::Message(Arc::clone(entry));
+        }
+    }
+    SubNext::Nothing
 }
 
 /// Where a session that stands at `at` goes on with this page, and what is lost between: up to which offset,

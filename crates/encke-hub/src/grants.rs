@@ -34,6 +34,12 @@ impl Hub {
         }
     }
 
+    /// Lets other bounds hold for what users ask from now on. Sessions and channels that are over them stay.
+    pub fn set_user_bounds(&mut self, max_sessions: usize, max_channels: usize) {
+        self.config.max_sessions_per_user = max_sessions;
+        self.config.max_channels_per_user = max_channels;
+    }
+
     /// Whether a user with this token may follow a public channel.
     pub(crate) fn is_permitted(&self, user: &UserId, granted: &Grant, channel: &ChannelName) -> bool {
         // A client that proves no identity was asked for its right where it came in.
@@ -56,9 +62,11 @@ impl Hub {
         granted: &Grant,
         (channel, at): (&ChannelName, Position),
     ) -> Beginning {
-        let sub = self.sub_named(key, channel).and_then(|index| self.sub(key, index));
-        let began = sub.and_then(Sub::began);
-        let is_known = || began.is_some_and(|began| began.epoch == at.epoch && began.offset <= at.offset);
+        let is_known = || {
+            let sub = self.sub_named(key, channel).and_then(|index| self.sub(key, index));
+            let began = sub.and_then(Sub::began);
+            began.is_some_and(|began| began.epoch == at.epoch && began.offset <= at.offset)
+        };
         if self.is_readable(user, granted, channel) || is_known() {
             Beginning::Here
         } else {

@@ -1,6 +1,6 @@
 //! Sessions that go on elsewhere: their client has come to another node.
 
-use encke_proto::{Cursor, ErrorCode, Grant, SessionId, UserId};
+use encke_proto::{CloseCode, Cursor, ErrorCode, Grant, SessionId, UserId};
 
 use crate::{ControlReply, Ending, Following, Hub, Key, Now, Output, session::Beginning};
 
@@ -13,6 +13,7 @@ impl Hub {
             let following = self.carried_by(key);
             if let Some(conn) = self.sessions.get(key).and_then(crate::session::Session::conn) {
                 self.let_go(conn, now);
+                self.traffic.ended(CloseCode::TakenOver);
                 self.say(Output::Ended { conn, ending: Ending::TakenOver });
             }
             self.end_session(key, None, now);

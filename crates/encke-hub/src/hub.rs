@@ -1,12 +1,15 @@
 //! The hub's state, its lookups by key and its tick. What happens to sessions, channels and receipts is in
 //! the files named for it, as further methods of the same type.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    cell::Cell,
+    collections::{HashMap, VecDeque},
+};
 
 use encke_proto::{ChannelName, IntHashState, SessionId, Time, TokenId, UserId};
 
 use crate::{
-    ConnKey, HubConfig, Key, Now, Output, Slab, Wheel, channel::Channel, cursor_text::EpochText,
+    ConnKey, HubConfig, Key, Now, Output, Slab, Traffic, Wheel, channel::Channel, cursor_text::EpochText,
     index::Index, presence::User, session::Session, tombstone::Tombstones,
 };
 
@@ -29,9 +32,9 @@ pub struct Hub {
     pub(crate) session_index: Index,
     /// Which session a connection serves.
     pub(crate) conn_index: Index<IntHashState>,
-    /// The session that was pulled from last. What a driver asks next is nearly always about the same
-    /// connection, and then nothing needs to be looked for.
-    pub(crate) pulled: Option<Key>,
+    /// The session that was found last by its connection. What a driver asks next is nearly always about the
+    /// same connection, and then nothing needs to be looked for.
+    pub(crate) found: Cell<Option<Key>>,
     pub(crate) channels: Slab<Channel>,
     pub(crate) channel_index: Index,
     pub(crate) tombstones: Tombstones,
@@ -57,8 +60,8 @@ pub struct Hub {
     /// From when on what was published is recent: see [`crate::HubConfig::window_ms`].
     pub(crate) recent_since: Time,
     pub(crate) outputs: VecDeque<Output>,
-    /// What the driver calls its transports; sessions hold the number.
-    pub(crate) transports: Vec<&'static str>,
+    /// What went through, by transport among others; sessions hold their number.
+    pub(crate) traffic: Traffic,
     pub(crate) epoch_text: EpochText,
 }
 
@@ -74,7 +77,7 @@ impl Hub {
             sessions: Slab::default(),
             session_index: Index::default(),
             conn_index: Index::default(),
-            pulled: None,
+            found: Cell::new(None),
             channels: Slab::default(),
             channel_index: Index::default(),
             tombstones: Tombstones::default(),
@@ -89,7 +92,7 @@ impl Hub {
             token_ids: HashMap::new(),
             recent_since,
             outputs: VecDeque::new(),
-            transports: Vec::new(),
+            traffic: Traffic::default(),
             epoch_text: EpochText::default(),
         }
     }
@@ -120,6 +123,13 @@ impl Hub {
         self.session_by_conn(conn).map(|session| (session.id, session.fresh))
     }
 
+    /// The user whose session a connection serves.
+    #[must_use]
+    pub fn user_on(&self, conn: ConnKey) -> Option<&UserId> {
+        let (_, session) = self.served_by(conn)?;
+        self.users.get(session.user).map(|user| &user.id)
+    }
+
     pub(crate) fn key_by_conn(&self, conn: ConnKey) -> Option<Key> {
         self.served_by(conn).map(|(key, _)| key)
     }
@@ -130,10 +140,12 @@ impl Hub {
 
     /// The session that a connection serves, and its key.
     pub(crate) fn served_by(&self, conn: ConnKey) -> Option<(Key, &Session)> {
-        let pulled = self.pulled.and_then(|key| Some((key, self.sessions.get(key)?)));
-        pulled
-            .filter(|(_, session)| session.conn() == Some(conn))
-            .or_else(|| self.conn_index.find_value(&self.sessions, &conn))
+        let last = self.found.get().and_then(|key| Some((key, self.sessions.get(key)?)));
+        last.filter(|(_, session)| session.conn() == Some(conn)).or_else(|| {
+            let found = self.conn_index.find_value(&self.sessions, &conn)?;
+            self.found.set(Some(found.0));
+            Some(found)
+        })
     }
 
     pub(crate) fn key_by_id(&self, id: SessionId) -> Option<Key> {

@@ -1,7 +1,9 @@
 //! What the hub tells its driver to do, as plain values. Carrying it out, with sockets, engine calls and
 //! messages to other nodes, is the driver's part.
 
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Offset, Position, SessionId, UserId};
+use encke_proto::{
+    ChannelName, Close, Cursor, ErrorCode, MessageId, Offset, Position, SessionId, Time, TraceContext, UserId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{ConnKey, ControlReply, Key};
@@ -45,6 +47,23 @@ pub struct Following {
     /// Where it began in those that no cursor of its client has named yet. It may have come further since,
     /// but it is not known yet whether that arrived.
     pub began: Cursor,
+}
+
+/// A message of a trace that is recorded, as a connection was given it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracedMessage {
+    /// The trace, and the span that the message is from.
+    pub trace: TraceContext,
+    /// The message.
+    pub id: MessageId,
+    /// The channel whose log it is in.
+    pub channel: ChannelName,
+    /// Its place in that log.
+    pub position: Position,
+    /// When the server accepted it.
+    pub time: Time,
+    /// What the driver calls the connection's transport.
+    pub transport: &'static str,
 }
 
 /// What the driver is to do.
@@ -102,6 +121,15 @@ pub enum Output {
         /// Up to here.
         position: Position,
     },
+    /// The client says that everything in the user's own channel up to here was shown to the person.
+    Shown {
+        /// The user.
+        user: UserId,
+        /// Up to here.
+        position: Position,
+    },
+    /// A message of a trace that is recorded was pulled for a connection.
+    Traced(Box<TracedMessage>),
     /// The first session of the user began, of whatever kind: who asks is told from here on that the user is
     /// online.
     Present(UserId),

@@ -7,7 +7,7 @@ use crate::{
     Attach, CloseNotice, ConnKey, Ending, Hub, Key, Now, Output,
     index::Keyed,
     one_or_many::OneOrMany,
-    session::{Served, Session},
+    session::{Notice, Served, Session},
 };
 
 /// Why a session is ended while a connection may be there to hear it.
@@ -36,7 +36,7 @@ impl Hub {
     /// Makes a session without subscriptions. The user comes online with the first.
     pub(crate) fn begin_session(&mut self, attach: &Attach, now: Now) -> Key {
         let Attach { fresh: id, user, transport, lasting, .. } = attach;
-        let transport = self.transport(transport);
+        let transport = self.traffic.number(transport);
         let user_key = match self.user_key(user) {
             Some(key) => key,
             None => {
@@ -61,6 +61,8 @@ impl Hub {
             lasting: *lasting,
             since: now.wall,
             token_ends: Time(0),
+            lead_s: 0,
+            notice: Notice::Ahead,
             issued_s: 0,
             look_ms: u64::MAX,
             subs: Vec::new(),
@@ -123,7 +125,11 @@ impl Hub {
         }
         if let Some(conn) = session.conn() {
             self.conn_index.remove(&conn, key);
+            self.traffic.disconnected(session.transport);
             if let Some(ending) = ending {
+                if let Ending::Closed(notice) = &ending {
+                    self.traffic.ended(notice.close.code);
+                }
                 self.say(Output::Ended { conn, ending });
             }
         }
@@ -163,6 +169,8 @@ impl Hub {
         session.ready = false;
         session.begun = false;
         session.fresh = false;
+        let transport = session.transport;
+        self.traffic.disconnected(transport);
         // The place to begin that is not settled yet is not known to the client either, so it is given up
         // with the connection; a page under way finds no subscription.
         self.look_before(key, now.mono_ms + self.config.grace_ms);
@@ -197,15 +205,16 @@ impl Hub {
             };
             self.end_session(key, Some(Why::Closed(close)), now);
         } else {
-            let mut due_ms = match session.served {
+            let over_ms = match session.served {
                 Served::By(_) => u64::MAX,
                 Served::Until(over_ms) => over_ms,
             };
-            if session.token_ends.0 != 0 {
-                due_ms = due_ms.min(now.mono_ms.saturating_add(session.token_ends.0 - now.wall.0));
+            session.look_ms = u64::MAX;
+            let token_ms = session.note_notice(now).unwrap_or(u64::MAX);
+            self.look_before(key, over_ms.min(token_ms));
+            if self.has_notice(key) {
+                self.make_ready(key, false);
             }
-            session.look_ms =
-                if due_ms == u64::MAX { u64::MAX } else { self.wheel.insert(due_ms, key.index) };
         }
     }
 

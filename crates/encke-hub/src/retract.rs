@@ -4,10 +4,7 @@
 
 use encke_proto::{ChannelName, Page};
 
-use crate::{
-    Hub, Key,
-    session::{Behind, SubState},
-};
+use crate::{Hub, Key, session::SubState};
 
 impl Hub {
     /// Messages of a channel were cancelled or deleted. From here on no session is given one of them.
@@ -57,23 +54,16 @@ impl Hub {
     /// messages were cancelled or deleted.
     pub(crate) fn forget_retracted(&mut self, key: Key, page: &Page) {
         let Some(channel) = self.channels.get(key) else { return };
-        let is_old = channel.window().is_some_and(|window| {
-            let differs = |entry: &std::sync::Arc<encke_proto::Entry>| {
-                let (position, expires) = (entry.message().position, entry.message().expires);
-                let known = position.offset.checked_sub(1).and_then(|before| window.after(before));
-                known.is_some_and(|known| known.message().expires != expires)
-            };
-            window.epoch == page.epoch && page.entries.iter().any(differs)
-        });
-        let is_gone = |behind: &Behind| {
-            let first = behind.entries.front().map(|entry| entry.message().position);
-            first.is_some_and(|first| first.epoch == page.epoch && first.offset < page.tail)
+        let Some(window) = channel.window().filter(|window| window.epoch == page.epoch) else { return };
+        let differs = |entry: &std::sync::Arc<encke_proto::Entry>| {
+            let (position, expires) = (entry.message().position, entry.message().expires);
+            let known = position.offset.checked_sub(1).and_then(|before| window.after(before));
+            known.is_some_and(|known| known.message().expires != expires)
         };
-        let ahead = self.members(key, |sub| match &sub.state {
-            SubState::Behind(behind) => is_gone(behind),
-            _ => false,
-        });
-        if is_old || !ahead.is_empty() {
+        // A deletion takes an offset behind the head, so a log that was deleted begins behind that. A tail
+        // that has come less far was trimmed: what was read before may still be delivered.
+        let is_deleted = page.tail > window.head.saturating_add(1);
+        if is_deleted || page.entries.iter().any(differs) {
             self.forget_messages(key);
         }
     }

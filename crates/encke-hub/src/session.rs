@@ -28,6 +28,10 @@ pub(crate) struct Session {
     pub(crate) since: Time,
     /// When the token ends that its connection came with; 0 when it does not.
     pub(crate) token_ends: Time,
+    /// How many seconds before that its client is told next; 0 for never again.
+    pub(crate) lead_s: u8,
+    /// Whether its connection was told.
+    pub(crate) notice: Notice,
     /// When that token was issued, in seconds since 1970, in the form of `tokens.rs`. It lies where there was
     /// room.
     pub(crate) issued_s: u32,
@@ -37,7 +41,7 @@ pub(crate) struct Session {
     pub(crate) subs: Vec<Sub>,
     /// The subscription that is pulled from, and how many times running.
     pub(crate) turn: u16,
-    pub(crate) streak: u16,
+    pub(crate) streak: u8,
     /// Whether [`crate::Output::Ready`] was said and the driver has not yet pulled everything.
     pub(crate) ready: bool,
     /// Whether that was said as of one of very many.
@@ -58,6 +62,17 @@ pub(crate) enum Served {
     /// No connection. Without one the session is over then, in milliseconds of the clock that never goes
     /// back.
     Until(u64),
+}
+
+/// Whether the connection of a session was told that its token ends soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// Not yet.
+    Ahead,
+    /// It is to be told now.
+    Due,
+    /// It was told.
+    Told,
 }
 
 impl Keyed<Session> for SessionId {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use encke_proto::{ChannelName, SessionId, Time, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnKey, Hub, Key};
+use crate::{ConnKey, Hub, Key, Traffic};
 
 /// A session, as lists of sessions show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,12 @@ impl Hub {
         self.conn_index.len()
     }
 
+    /// What went through since the hub began.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
     /// How many channels are followed here, users' own among them.
     #[must_use]
     pub fn channel_count(&self) -> usize {
@@ -106,6 +112,14 @@ impl Hub {
         counts.into_iter().filter_map(|(key, count)| self.users.get(key).map(|user| (&user.id, count)))
     }
 
+    /// The public channels that are followed and whose names begin with `prefix`, in no order, each with the
+    /// number of sessions that do.
+    pub(crate) fn followed(&self, prefix: &str) -> impl Iterator<Item = (&ChannelName, usize)> {
+        let channels = self.channels.iter().map(|(_, channel)| (&channel.name, channel.members.len()));
+        channels
+            .filter(move |(name, count)| *count > 0 && !name.is_own() && name.as_str().starts_with(prefix))
+    }
+
     /// How many sessions follow a channel.
     #[must_use]
     pub fn followers(&self, name: &ChannelName) -> usize {
@@ -120,6 +134,13 @@ impl Hub {
         self.key_by_id(session).is_some_and(|key| self.user_of(key) == Some(user))
     }
 
+    /// The connection that serves this session, if it is here, and this user's.
+    #[must_use]
+    pub fn conn_of(&self, session: SessionId, user: &UserId) -> Option<ConnKey> {
+        let key = self.key_by_id(session).filter(|key| self.user_of(*key) == Some(user))?;
+        self.sessions.get(key)?.conn()
+    }
+
     pub(crate) fn session_view(&self, key: Key) -> Option<SessionView> {
         let session = self.sessions.get(key)?;
         let (mut lag, mut channels) = (0, Vec::new());
@@ -132,11 +153,11 @@ impl Hub {
         }
         let user = self.users.get(session.user)?.id.clone();
         let connected = session.begun;
-        let transport = self.transports.get(usize::from(session.transport)).copied().unwrap_or_default();
+        let transport = self.traffic.transports.get(usize::from(session.transport));
         Some(SessionView {
             session: session.id,
             user,
-            transport: transport.into(),
+            transport: transport.map_or("", |transport| transport.name).into(),
             since: session.since,
             lag,
             channels,

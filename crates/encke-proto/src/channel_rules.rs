@@ -74,6 +74,8 @@ pub struct ChannelRule {
     pub history: Who,
     /// The most bytes of a message's data that a client may publish, as compact JSON.
     pub message_max_bytes: Option<u64>,
+    /// How many messages a second clients may publish to a channel, all together on one node.
+    pub messages_per_s: Option<u64>,
     /// The most sessions of one node that may follow a channel.
     pub followers_max: Option<u64>,
 }
@@ -198,6 +200,7 @@ mod tests {
             presence: who,
             history: who,
             message_max_bytes: None,
+            messages_per_s: None,
             followers_max: None,
         }
     }

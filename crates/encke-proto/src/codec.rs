@@ -5,9 +5,13 @@ pub mod bayeux;
 pub mod classic;
 mod entry;
 pub mod iframe;
+mod message_form;
 pub mod ndjson;
 pub mod poll;
+pub mod pusher;
+mod short;
 pub mod sse;
 pub mod ws;
 
 pub use entry::Entry;
+pub use message_form::MessageForm;

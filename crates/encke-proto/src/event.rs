@@ -1,9 +1,9 @@
-//! What streams carry besides messages: open, gap and close, each with its JSON. Messages are encoded in
+//! What streams carry besides messages, each with its JSON. Messages are encoded in
 //! `entry.rs`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelName, CloseKey, Cursor, Offset, SessionId, json};
+use crate::{ChannelName, CloseKey, Cursor, Epoch, Offset, SessionId, UserId, json};
 
 /// Why a session was ended, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,6 +34,41 @@ pub enum CloseCode {
     Banned,
 }
 
+impl CloseCode {
+    /// Every code.
+    pub const ALL: &'static [Self] = &[
+        Self::Client,
+        Self::Operator,
+        Self::Shutdown,
+        Self::TokenExpired,
+        Self::Slow,
+        Self::TakenOver,
+        Self::Recycle,
+        Self::TooManySessions,
+        Self::Deleted,
+        Self::Revoked,
+        Self::Banned,
+    ];
+
+    /// The code on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Operator => "operator",
+            Self::Shutdown => "shutdown",
+            Self::TokenExpired => "token_expired",
+            Self::Slow => "slow",
+            Self::TakenOver => "taken_over",
+            Self::Recycle => "recycle",
+            Self::TooManySessions => "too_many_sessions",
+            Self::Deleted => "deleted",
+            Self::Revoked => "revoked",
+            Self::Banned => "banned",
+        }
+    }
+}
+
 /// The end of a session, as its connection is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -62,6 +97,21 @@ pub enum GapReason {
     Slow,
 }
 
+impl GapReason {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[Self::Trimmed, Self::Epoch, Self::Slow];
+
+    /// The reason on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trimmed => "trimmed",
+            Self::Epoch => "epoch",
+            Self::Slow => "slow",
+        }
+    }
+}
+
 /// Messages of one channel that a receiver will not get.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -82,7 +132,7 @@ pub struct Gap {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum UnsubscribedReason {
-    /// The token that the session goes on with does not grant it.
+    /// The token that the session goes on with does not grant it, or a rule that has changed.
     NotGranted,
 }
 
@@ -95,6 +145,14 @@ pub struct Unsubscribed {
     pub channel: ChannelName,
     /// Why.
     pub reason: UnsubscribedReason,
+}
+
+/// The token of the session ends soon, and the session with it, unless a fresh one takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Expiring {
+    /// In how many whole seconds at least.
+    pub in_s: u64,
 }
 
 /// The beginning of a stream.
@@ -113,6 +171,14 @@ pub struct Open {
     /// What ends the session without a token, for a beacon.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub close_key: CloseKey,
+    /// The user, in whose own channel messages of the short form do not name it. With that form alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
+    pub user: Option<UserId>,
+    /// The epoch of the messages of the short form that say none. With that form alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
+    pub epoch: Option<Epoch>,
 }
 
 /// What streams carry besides messages. Messages are written from [`crate::Entry`], which encodes them once
@@ -127,6 +193,8 @@ pub enum Event {
     Gap(Gap),
     /// A channel is not followed any more.
     Unsubscribed(Unsubscribed),
+    /// The token ends soon.
+    Expiring(Expiring),
     /// Last of all.
     Close(Close),
 }
@@ -139,6 +207,7 @@ impl Event {
             Self::Open(_) => "open",
             Self::Gap(_) => "gap",
             Self::Unsubscribed(_) => "unsubscribed",
+            Self::Expiring(_) => "expiring",
             Self::Close(_) => "close",
         }
     }

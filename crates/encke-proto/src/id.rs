@@ -67,8 +67,8 @@ pub struct SessionId([u8; 16]);
 
 impl Hash for SessionId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Its length is always the same, and need not be hashed as that of a list would.
-        state.write(&self.0);
+        // Random bits as the server has drawn them, of which the lower half tells sessions apart.
+        state.write_u64(self.bits() as u64);
     }
 }
 
@@ -245,6 +245,13 @@ impl MessageId {
         decode(self.as_str()).unwrap_or_default()
     }
 
+    /// The moment that [`Self::fresh`] made it for.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        // What is left are 48 bits.
+        Time((self.bits() >> CHANCE_BITS) as u64)
+    }
+
     /// The id's text as the bytes that it is sent as.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -318,6 +325,9 @@ mod tests {
         assert_eq!(id(now, u128::MAX)[..8], id(now, 1)[..8]);
         assert_ne!(id(now, 1), id(now, 2), "and not the same");
         assert_ne!(id(now, 1), id(now + 1, 1));
+        for chance in [0, u128::MAX] {
+            assert_eq!(MessageId::fresh(Time(now), chance).time(), Time(now));
+        }
     }
 
     #[test]

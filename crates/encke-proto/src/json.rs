@@ -42,6 +42,17 @@ pub(crate) fn shared(json: &RawValue, look: &Look) -> Arc<RawValue> {
     RawValue::from_string(without_spaces(json.get())).unwrap_or_else(|_| json.to_owned()).into()
 }
 
+/// Makes one line of the JSON that `out` ends with, from `start` on: see [`one_line`].
+pub(crate) fn end_in_one_line(out: &mut Vec<u8>, start: usize) {
+    if !out[start..].is_ascii()
+        && let Ok(text) = std::str::from_utf8(&out[start..])
+    {
+        let line = one_line(text.to_owned());
+        out.truncate(start);
+        out.extend_from_slice(line.as_bytes());
+    }
+}
+
 /// Writes `text` as a JSON string.
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     if is_plain(text) {

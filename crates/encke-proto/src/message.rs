@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use crate::{ChannelName, MessageId, Position, Time, TypedBytes, UserId};
+use crate::{ChannelName, MessageId, Position, Time, TraceContext, TypedBytes, UserId};
 
 /// What a message asks of its receiver.
 #[derive(Clone, Debug)]
@@ -34,4 +34,7 @@ pub struct Message {
     pub from: Option<UserId>,
     /// From this moment on it is not delivered any more.
     pub expires: Option<Time>,
+    /// The trace that it belongs to, if it came with one or one was begun for it. In a box, since most have
+    /// none.
+    pub trace: Option<Box<TraceContext>>,
 }

@@ -5,7 +5,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{Body, ChannelName, Epoch, Message, MessageId, Offset, Time, UserId};
+use crate::{Body, ChannelName, Epoch, Message, MessageId, Offset, Time, TraceContext, UserId};
 
 /// A message, as its receivers read it.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +39,11 @@ pub struct MessageJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
     pub from: Option<&'a UserId>,
+    /// The place in a trace (W3C Trace Context) that it belongs to, if it belongs to one: the parent of what
+    /// its receiver does with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
+    pub traceparent: Option<&'a TraceContext>,
 }
 
 /// What a message asks of its receiver.
@@ -69,6 +74,7 @@ impl<'a> From<&'a Message> for MessageJson<'a> {
             url,
             data,
             from: message.from.as_ref(),
+            traceparent: message.trace.as_deref(),
         }
     }
 }
@@ -79,7 +85,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Close, CloseCode, CloseKey, Cursor, Entry, Gap, GapReason, Position, SessionId, TypedBytes,
+        Close, CloseCode, CloseKey, Cursor, Entry, Expiring, Gap, GapReason, Position, SessionId, TypedBytes,
         Unsubscribed, UnsubscribedReason, codec::poll, json,
     };
 
@@ -92,14 +98,17 @@ mod tests {
             body,
             from: from.map(|user| UserId::new(user).unwrap()),
             expires: None,
+            trace: None,
         }
     }
 
     /// Messages of each kind.
     fn messages() -> Vec<Message> {
         let data = |text: &str| Body::Data(RawValue::from_string(text.to_owned()).unwrap().into());
+        let trace = TraceContext { trace_id: [0xa7; 16], span_id: [3; 8], is_sampled: true };
         vec![
             message(data("null"), None),
+            Message { trace: Some(Box::new(trace)), ..message(data("7"), Some("bob")) },
             message(data("{\"x\":[1,2.50,\"\u{2029}\"]}"), Some("bob")),
             message(Body::Page(Arc::from("https://x.example/?a=\"b\"")), None),
             message(Body::Bytes(Arc::new(TypedBytes::new("a/b; c=\"d\"", *b"\0\n\xff").unwrap())), None),
@@ -142,11 +151,13 @@ mod tests {
                 unsubscribed: unsubscribed.clone(),
                 close: close.clone(),
                 close_key,
+                expiring: close_key.map(|_| Expiring { in_s: 7 }),
             };
             let mut answer = poll::Answer::default();
             messages.iter().for_each(|message| answer.message(&Entry::new(message.clone())));
             answer.gap(&gap);
             unsubscribed.iter().for_each(|told| answer.unsubscribed(told));
+            described.expiring.into_iter().for_each(|told| answer.expiring(told));
             let goes_on = || close_key.map_or(poll::GOES_ON.to_owned(), poll::begins);
             let end = close.map_or_else(goes_on, |close| json::write(&close));
             let mut written = Vec::new();

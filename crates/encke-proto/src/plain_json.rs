@@ -74,7 +74,9 @@ impl<'a> PlainJson<'a> {
     /// Takes a value of any kind, without the white space in it, as [`crate::json::compact`] does. One that
     /// is deeper than [`JSON_MAX_DEPTH`] is not taken.
     pub fn compact(&mut self) -> Option<Arc<RawValue>> {
-        self.next_byte()?;
+        if self.next_byte()? == b'"' {
+            return self.any_string();
+        }
         let (end, look) = one_value(self.text.as_bytes(), self.at)?;
         if look.deepest > JSON_MAX_DEPTH {
             return None;
@@ -83,6 +85,16 @@ impl<'a> PlainJson<'a> {
         let value = serde_json::from_str::<&RawValue>(self.text.get(self.at..end)?).ok()?;
         self.at = end;
         Some(shared(value, &look))
+    }
+
+    /// Takes a string of any kind as a value. The deserializer finds its end by itself, and there is neither
+    /// depth nor white space in it to be looked for before.
+    fn any_string(&mut self) -> Option<Arc<RawValue>> {
+        let rest = self.text.get(self.at..)?;
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        let value = values.next()?.ok()?;
+        self.at += values.byte_offset();
+        Some(value.to_owned().into())
     }
 
     /// Whether nothing is left.

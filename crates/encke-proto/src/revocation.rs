@@ -10,7 +10,7 @@ use crate::UserId;
 pub struct TokenId(pub u64);
 
 /// What revocations need to know of a token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenInfo {
     /// When it was issued (`iat`), in seconds since 1970; none when it does not say.
     pub issued_s: Option<u64>,

@@ -18,6 +18,7 @@ fn entry(body: Body, from: Option<&str>) -> Entry {
         body,
         from: from.map(|user| UserId::new(user).unwrap()),
         expires: None,
+        trace: None,
     })
 }
 
@@ -87,10 +88,12 @@ fn sse_writes_one_event_each_with_its_cursor() {
         cursor: Cursor::default(),
         heartbeat_s: 20,
         close_key: CloseKey::from_bits(6),
+        user: None,
+        epoch: None,
     };
     codec::sse::event(&mut out, &Event::Open(open));
     codec::sse::id(&mut out, "1~0");
-    codec::sse::message(&mut out, &entry(data("1"), None));
+    codec::sse::message(&mut out, &entry(data("1"), None), codec::MessageForm::Long);
     codec::sse::end(&mut out);
     let text = String::from_utf8(out).unwrap();
     let events: Vec<&str> = text.split_terminator("\n\n").collect();

@@ -33,13 +33,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ..Config::default()
     };
     let server = wire(config).await?;
+    let address = server.main.address.tcp().ok_or("it listens at no port")?;
     let (token, _) = server.app.auth.dev_token(UserId::new("suite")?, server.app.now().wall)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     let head = format!("GET /v1/echo HTTP/1.1\r\nAuthorization: Bearer {token}\r\n");
     loop {
         let (client, _) = listener.accept().await?;
-        let (head, address) = (head.clone(), server.address);
+        let (head, address) = (head.clone(), address);
         tokio::spawn(async move {
             if let Err(error) = forward(client, &head, address).await {
                 eprintln!("a connection ended: {error}");

@@ -20,12 +20,13 @@ use encke::{
     connection::ConnectionLimit,
     dialects::Registry,
     shards::{
-        EVENTS_PER_TURN, Mailbox, Parts, Shard, ShardCommand, Shards, Timeouts, mailbox, open_engine_io,
+        EVENTS_PER_TURN, Mailbox, Parts, Shard, ShardCommand, Shards, StreamListener, Timeouts, mailbox,
+        open_engine_io,
     },
 };
 use encke_engine::{Append, Engine, ReceiptState, Targets, memory::MemoryEngine};
 use encke_hub::HubConfig;
-use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId};
+use encke_proto::{Body, ChannelName, Epoch, MessageId, SessionId, Time, UserId};
 use mio::{Events, Poll, Token, Waker, net::TcpListener};
 use serde_json::value::RawValue;
 use socket2::SockRef;
@@ -65,11 +66,53 @@ fn counted_io(runtime: &Runtime) {
     black_box(runtime);
 }
 
+/// What is counted of a guess: the comparison with the secret.
+#[inline(never)]
+fn counted_guess(is_right: impl Fn() -> bool) -> bool {
+    let right = is_right();
+    black_box(&right);
+    right
+}
+
+/// Compares a secret with one of which a single byte is another, the `first` or the `last`.
+fn guess(app: &App, secret: &str, place: &str) -> Result<(), Box<dyn Error>> {
+    let (auth, now) = (&app.auth, app.now().wall);
+    let wrong = |right: &str| -> String {
+        // Of base64 the very last character has fewer bits than the others.
+        let at = if place == "first" { 0 } else { right.len().saturating_sub(2) };
+        let other = |c| if c == 'A' { 'B' } else { 'A' };
+        right.chars().enumerate().map(|(index, c)| if index == at { other(c) } else { c }).collect()
+    };
+    let is_right = match secret {
+        "key" => {
+            let guess = wrong(&"k".repeat(32));
+            counted_guess(|| auth.api_keys().name_of(&guess).is_some())
+        }
+        "close-key" => {
+            let session = SessionId::from_bits(7);
+            let guess = wrong(auth.close_keys().of_session(session).text().as_str());
+            counted_guess(|| auth.close_keys().fits(session, &guess))
+        }
+        "token" => {
+            let (token, _) = auth.dev_token(UserId::new("alice")?, now)?;
+            let (text, signature) = token.rsplit_once('.').ok_or("no signature")?;
+            let guess = format!("{text}.{}", wrong(signature));
+            counted_guess(|| auth.verify(&guess, now).is_ok())
+        }
+        _ => return Err(format!("no such secret: {secret}").into()),
+    };
+    if is_right { Err("the guess is right".into()) } else { Ok(()) }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let kind = std::env::args().nth(1).unwrap_or_default();
     let mut world = World::new()?;
     let runtime = world.runtime.handle().clone();
     let _within = runtime.enter();
+    if kind == "guess" {
+        let (secret, place) = (std::env::args().nth(2), std::env::args().nth(3));
+        return guess(&world.app, &secret.unwrap_or_default(), &place.unwrap_or_default());
+    }
     if kind == "push" {
         let mut clients = world.connect("sse")?;
         let mut backend = world.backend()?;
@@ -119,19 +162,19 @@ impl World {
         let app = App::new(Arc::clone(&config), Arc::clone(&engine), shards.clone(), Arc::clone(&clock))?;
         let listener = TcpListener::bind("127.0.0.1:0".parse()?)?;
         let address = listener.local_addr()?;
-        let (engine_io, work) = open_engine_io(engine, Arc::clone(&clock), mailbox.clone());
+        let (engine_io, work) = open_engine_io(engine, Arc::clone(&clock), mailbox.clone(), None);
         runtime.spawn(work);
         let admit = Admit {
             auth: Arc::clone(&app.auth),
             stopping: app.stopping.clone(),
-            origins: config.allowed_origins.clone().into(),
             hold_s: config.hold_s,
             rate_limits: Arc::default(),
             compression: false,
+            decisions: None,
         };
         let shard = Shard::new(Parts {
             poll,
-            listener,
+            listener: StreamListener::Tcp(listener),
             tls: None,
             admin: None,
             commands,
@@ -143,6 +186,8 @@ impl World {
             // Nothing is sent that is not for the table.
             handoffs: mpsc::channel(1).0,
             peers: None,
+            observer: None,
+            tracer: None,
             endpoints: Arc::new(Registry::built_in().endpoints(&app, &admit)),
             admit,
             runtime: runtime.handle().clone(),
@@ -151,6 +196,7 @@ impl World {
             connection_limit: ConnectionLimit::new(0, None),
             clock,
             hub: HubConfig::default(),
+            access_log: None,
             timeouts: Timeouts {
                 head_ms: 10_000,
                 idle_ms: 75_000,
@@ -216,6 +262,7 @@ impl World {
             from: None,
             time: self.app.now().wall,
             expires: None,
+            trace: None,
         };
         self.next_id += 1;
         self.runtime.block_on(self.app.engine.append(append))?;

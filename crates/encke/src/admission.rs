@@ -3,6 +3,7 @@
 
 mod commands;
 mod endpoint;
+mod subscribing;
 mod waiting;
 
 use std::{fmt, pin::Pin, sync::Arc};
@@ -12,6 +13,7 @@ use encke_proto::{ChannelName, Grant, Refusal, SessionId, Time, TokenInfo, UserI
 
 use crate::{
     auth::Authenticator,
+    hooks::Decisions,
     rate_limits::RateLimits,
     stopping::Stopping,
     transports::{ConnectionState, RequestState, Transport},
@@ -19,6 +21,7 @@ use crate::{
 
 pub use commands::{Answering, Asked, CommandHandler, Identified, Reply};
 pub use endpoint::{Address, Endpoint, Endpoints, Method, Path};
+pub use subscribing::subscribing;
 pub use waiting::Waiting;
 
 /// What an admitted request wants.
@@ -118,26 +121,19 @@ pub struct Admit {
     pub rate_limits: Arc<RateLimits>,
     /// Whether the server stops.
     pub stopping: Stopping,
-    /// Origins that pages may come from besides the server's own.
-    pub origins: Arc<[String]>,
     /// How long a poll waits at most, in seconds.
     pub hold_s: u64,
     /// Whether messages over WebSocket may be compressed.
     pub compression: bool,
+    /// What the application decides, if it decides anything.
+    pub decisions: Option<Arc<Decisions>>,
 }
 
 impl Admit {
     /// The origin, if its pages may read answers.
     #[must_use]
-    pub fn readable_by(&self, origin: Option<&str>) -> Option<&str> {
-        self.origins.iter().map(String::as_str).find(|allowed| Some(*allowed) == origin)
-    }
-
-    /// The number of an origin whose pages may read answers.
-    #[must_use]
-    pub fn origin(&self, origin: &str) -> Option<u16> {
-        let number = self.origins.iter().position(|allowed| allowed == origin)?;
-        u16::try_from(number).ok()
+    pub fn readable_by<'a>(&self, origin: Option<&'a str>) -> Option<&'a str> {
+        origin.filter(|origin| self.auth.origins().lists(origin))
     }
 
     /// What the table keeps of a request, before anything is decided.
@@ -145,12 +141,12 @@ impl Admit {
     pub fn request_state(&self, waiting: &Waiting<'_>) -> RequestState {
         RequestState {
             hold_s: u32::try_from(self.hold_s).unwrap_or(u32::MAX),
-            origin: waiting.origin.and_then(|origin| self.origin(origin)),
+            origin: waiting.origin.and_then(|origin| self.auth.origins().number(origin)),
             keep_alive: waiting.keep_alive,
             plain: waiting.http_10,
             began: false,
             tally: 0,
-            nonce: [0; 8],
+            scratch: [0; 8],
             embedder: None,
         }
     }

@@ -7,22 +7,47 @@ use std::{
 
 use encke_engine::Engine;
 use encke_hub::Now;
+use tokio::sync::Semaphore;
 
 use crate::{
+    access_log::AccessLog,
     auth::{Authenticator, KeysError},
     clock::Clock,
-    cluster::{Nodes, Sessions},
+    cluster::{NodeReports, Nodes, Sessions},
     config::Config,
     copies::Copies,
+    dialect_states::DialectStates,
+    hook_events::{EventWriter, Lives},
+    hooks::{ClientError, Decisions, HooksReport},
     metrics::Metrics,
     new_channels::NewChannels,
+    random::NoRandomness,
     rate_limits::RateLimits,
     reload::Reloads,
     revocation_log::RevocationLog,
     shards::Shards,
+    stats::Stats,
     stopping::Stopping,
     supervisor::Supervisor,
+    traces::Tracer,
 };
+
+/// How many requests may look through all users or channels at a time on this node; others wait.
+const SEARCHES_MAX: usize = 2;
+
+/// Why it cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The keys are not there, or one cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The application cannot be asked.
+    #[error("`hooks`: {0}")]
+    Hooks(#[from] ClientError),
+    /// There is no randomness.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+}
 
 /// The server as its handlers see it. Made once, shared by all.
 pub struct App {
@@ -36,16 +61,28 @@ pub struct App {
     pub sessions: Sessions,
     /// Who may do what.
     pub auth: Arc<Authenticator>,
+    /// What the application decides, if it decides anything.
+    pub decisions: Option<Arc<Decisions>>,
+    /// What happens to sessions, as it is written down for the application, if it is told anything.
+    pub events: Option<Arc<EventWriter>>,
     /// What is taken back of tokens, as this node follows it.
     pub revocations: Arc<RevocationLog>,
     /// How often clients may ask.
     pub rate_limits: Arc<RateLimits>,
     /// How many channels each user may make.
-    pub new_channels: NewChannels,
+    pub new_channels: Arc<NewChannels>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where a line goes for each request; off unless it was said otherwise.
+    pub access_log: OnceLock<AccessLog>,
+    /// What records traces; said once, before the first request, if they are recorded.
+    pub tracer: OnceLock<Arc<Tracer>>,
+    /// How this node is, and all others.
+    pub reports: NodeReports,
+    /// Room for those who look through all users or channels.
+    pub searches: Semaphore,
     /// What is counted.
-    pub metrics: Metrics,
+    pub metrics: &'static Metrics,
     /// Whether all parts are at work.
     pub supervisor: Supervisor,
     /// Whether the server stops.
@@ -54,47 +91,76 @@ pub struct App {
     pub reloads: Reloads,
     /// What dialects copy of what is published; said once, before the first request.
     pub copies: OnceLock<Vec<&'static dyn Copies>>,
+    /// What dialects keep for the whole server.
+    pub dialect_states: DialectStates,
 }
 
 impl App {
     /// Puts it together, for a node that is alone.
     ///
     /// # Errors
-    /// [`KeysError`], when [`Config::complete_keys`] was not called before or a key cannot be used.
+    /// [`AppError`], when [`Config::complete_keys`] was not called before, a key cannot be used, or there can
+    /// be no client for hooks.
     pub fn new(
         config: Arc<Config>,
         engine: Arc<dyn Engine>,
         shards: Shards,
         clock: Arc<dyn Clock>,
-    ) -> Result<Arc<Self>, KeysError> {
+    ) -> Result<Arc<Self>, AppError> {
         Self::among(config, engine, shards, clock, None)
     }
 
     /// Puts it together, for a node among others if there are any.
     ///
     /// # Errors
-    /// [`KeysError`], when [`Config::complete_keys`] was not called before or a key cannot be used.
+    /// [`AppError`], when [`Config::complete_keys`] was not called before, a key cannot be used, or there can
+    /// be no client for hooks.
     pub fn among(
         config: Arc<Config>,
         engine: Arc<dyn Engine>,
         shards: Shards,
         clock: Arc<dyn Clock>,
         nodes: Option<Arc<Nodes>>,
-    ) -> Result<Arc<Self>, KeysError> {
+    ) -> Result<Arc<Self>, AppError> {
         let auth =
             if nodes.is_some() { Authenticator::among_nodes(&config) } else { Authenticator::new(&config) }?;
         let revocations = match &nodes {
             Some(nodes) => Arc::clone(nodes.revocations()),
             None => RevocationLog::new(Arc::clone(&engine), shards.clone(), Arc::clone(&clock)),
         };
-        let auth = auth.observing(Arc::clone(revocations.revocations()));
+        let decisions = Decisions::of(&config.hooks, Arc::clone(&clock))?;
+        let auth = auth.observing(Arc::clone(revocations.revocations())).asking(decisions.as_ref());
         let (auth, stopping) = (Arc::new(auth), Stopping::default());
+        let events = match config.hooks.events.is_empty() {
+            true => None,
+            false => Some(EventWriter::new(
+                &config.hooks,
+                Arc::clone(&engine),
+                Arc::clone(&clock),
+                Lives::of(nodes.as_ref())?,
+                stopping.clone(),
+            )),
+        };
+        let stats = nodes.as_ref().map_or_else(
+            || {
+                let (engine, clock) = (Arc::clone(&engine), Arc::clone(&clock));
+                Stats::new(config.node.clone(), engine, shards.clone(), clock)
+            },
+            |nodes| Arc::clone(nodes.stats()),
+        );
+        {
+            let (decisions, events) = (decisions.clone(), events.clone());
+            stats.reads_hooks(move || HooksReport {
+                decisions: decisions.as_ref().map(|decisions| decisions.report()),
+                delivery: events.as_ref().and_then(|events| events.delivery()),
+            });
+        }
+        let reports = NodeReports::new(stats, nodes.clone());
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
-        // The recorder comes first: what is counted before it is there is counted nowhere.
         let metrics = Metrics::global();
         let reloads = Reloads::new(&config);
         let rate_limits = Arc::new(RateLimits::new(&config.limits));
-        let new_channels = NewChannels::new(config.max_new_channels_per_hour);
+        let new_channels = Arc::new(NewChannels::new(config.max_new_channels_per_hour));
         Ok(Arc::new(Self {
             rate_limits,
             config,
@@ -102,14 +168,21 @@ impl App {
             shards,
             sessions,
             auth,
+            decisions,
+            events,
             revocations,
             new_channels,
+            reports,
+            searches: Semaphore::new(SEARCHES_MAX),
+            access_log: OnceLock::new(),
+            tracer: OnceLock::new(),
             clock,
             metrics,
             supervisor: Supervisor::new(stopping.clone()),
             stopping,
             reloads,
             copies: OnceLock::new(),
+            dialect_states: DialectStates::default(),
         }))
     }
 

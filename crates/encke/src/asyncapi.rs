@@ -5,15 +5,15 @@
 use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
-use encke_proto::{Close, Gap, MessageJson, Open, Unsubscribed};
+use encke_proto::{Close, Expiring, Gap, MessageJson, Open, Unsubscribed};
 use http::header;
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, OpenApi};
 
 use crate::{
-    commands::{Done, Followed, SessionClosed},
+    commands::{Done, Followed, Refreshed, SessionClosed},
     dialects::native::{
-        AckCommand, CloseCommand, PingCommand, PublishCommand, Query, Reply, SubscribeCommand,
+        AckCommand, CloseCommand, PingCommand, PublishCommand, Query, RefreshCommand, Reply, SubscribeCommand,
     },
     http::refusal::codes,
     publishing::Published,
@@ -36,9 +36,9 @@ pub(crate) async fn asyncapi() -> Response {
 /// The schemas of what is sent and taken.
 #[derive(OpenApi)]
 #[openapi(components(schemas(
-    Open, MessageJson<'static>, Gap, Unsubscribed, Close, SubscribeCommand, PublishCommand, AckCommand,
-    CloseCommand, PingCommand,
-    Reply<'static>, Followed, Published, Done, SessionClosed,
+    Open, MessageJson<'static>, Gap, Unsubscribed, Expiring, Close, SubscribeCommand, PublishCommand,
+    AckCommand, RefreshCommand, CloseCommand, PingCommand,
+    Reply<'static>, Followed, Published, Done, Refreshed, SessionClosed,
 )))]
 struct Schemas;
 
@@ -103,8 +103,14 @@ fn events() -> Vec<Described> {
         Described {
             name: "unsubscribed",
             schema: Some("Unsubscribed"),
-            summary: "A channel that the session does not follow any more, as its new token does not grant it.",
+            summary: "A channel that the session does not follow any more: its new token does not grant it, or a rule that has changed.",
             example: json!({"event": "unsubscribed", "channel": "news", "reason": "not_granted"}),
+        },
+        Described {
+            name: "expiring",
+            schema: Some("Expiring"),
+            summary: "The token ends soon, and the session with it, unless it is refreshed.",
+            example: json!({"event": "expiring", "in_s": 60}),
         },
         Described {
             name: "close",
@@ -112,6 +118,54 @@ fn events() -> Vec<Described> {
             summary: "Last of all: why the session ended, and whether to come back.",
             example: json!({"event": "close", "code": "client", "reason": "signed out", "reconnect": false}),
         },
+    ]
+}
+
+/// What takes the place of `message` with `form=short`: lists, of which what says nothing is left out at the
+/// end and `0` in between. By their names in the document.
+fn short_messages() -> [(&'static str, Value); 2] {
+    let number = json!({"type": "integer", "minimum": 0});
+    let text = json!({"type": "string"});
+    let kind = json!({"type": "integer", "minimum": 0, "description": "0: data; 1: the address of a page."});
+    let text_or_none = json!({"anyOf": [{"type": "string"}, {"const": 0}]});
+    let list = |name, summary, elements: Vec<&Value>, needed: usize, examples: [Value; 2]| {
+        // A tuple as AsyncAPI has it, whose schemas are of JSON Schema's draft 7.
+        let payload = json!({
+            "type": "array", "items": elements, "additionalItems": false,
+            "minItems": needed, "maxItems": elements.len(),
+        });
+        let examples = examples.map(|example| json!({"payload": example}));
+        let message = json!({
+            "name": name, "title": name, "summary": summary,
+            "contentType": "application/json", "payload": payload, "examples": examples,
+        });
+        (name, message)
+    };
+    let any = json!({});
+    let traced = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    [
+        list(
+            "shortOwn",
+            "With `form=short`, in the user's own channel: offset, id, body, kind, from, epoch, time, \
+             traceparent.",
+            vec![&number, &text, &any, &kind, &text_or_none, &text_or_none, &number, &text],
+            3,
+            [
+                json!([12, "AZ6dZ2hUJq0b3m5k7n9pRQ", {"text": "hello"}]),
+                json!([13, "AZ6dZ2hUJq0b3m5k7n9pRQ", "hi", 0, 0, 0, 0, traced]),
+            ],
+        ),
+        list(
+            "shortPublic",
+            "With `form=short`, in a public channel: channel, offset, time, body, kind, from, epoch, \
+             traceparent.",
+            vec![&text, &number, &number, &any, &kind, &text_or_none, &text_or_none, &text],
+            4,
+            [
+                json!(["news", 8, 1_781_234_567_990_u64, "hi", 0, "bob"]),
+                json!(["news", 9, 1_781_234_567_990_u64, "hi", 0, "bob", 0, traced]),
+            ],
+        ),
     ]
 }
 
@@ -166,16 +220,24 @@ fn commands() -> Vec<Described> {
             json!({"do": "ack", "cursor": "1~k3x9~@alice~7", "id": 4}),
         ),
         command(
+            "refresh",
+            "RefreshCommand",
+            "Go on with a fresh token of the same user; the result is `Refreshed`.",
+            json!({
+                "do": "refresh", "token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl", "id": 5
+            }),
+        ),
+        command(
             "ping",
             "PingCommand",
             "Find out whether the server is there; the result is `Done`.",
-            json!({"do": "ping", "id": 5}),
+            json!({"do": "ping", "id": 6}),
         ),
         command(
             "close",
             "CloseCommand",
             "End the session; the result is `SessionClosed`.",
-            json!({"do": "close", "reason": "left", "id": 6}),
+            json!({"do": "close", "reason": "left", "id": 7}),
         ),
     ]
 }
@@ -191,7 +253,10 @@ fn document() -> Value {
     for command in &commands {
         messages.insert(command_key(command), command.message("do"));
     }
-    let of_all: Vec<String> = events.iter().map(|event| event.name.to_owned()).collect();
+    let short = short_messages();
+    let events = events.iter().map(|event| event.name);
+    let of_all: Vec<String> = events.chain(short.iter().map(|(name, _)| *name)).map(str::to_owned).collect();
+    messages.extend(short.map(|(name, message)| (name.to_owned(), message)));
     let with = |more: Vec<String>| [of_all.clone(), more].concat();
     let asked: Vec<String> = commands.iter().map(command_key).collect();
     json!({
@@ -308,12 +373,30 @@ mod tests {
     }
 
     #[test]
+    fn the_short_form_has_room_for_all_elements_that_are_written() {
+        let vectors: Vec<Value> =
+            serde_json::from_str(include_str!("../../../tests/vectors/short.json")).unwrap();
+        let lists = vectors
+            .iter()
+            .map(|vector| serde_json::from_str::<Vec<Value>>(vector["short"].as_str().unwrap()).unwrap());
+        let (public, own): (Vec<_>, Vec<_>) = lists.partition(|list| list[0].is_string());
+        for ((name, message), lists) in short_messages().into_iter().zip([own, public]) {
+            let longest = lists.iter().map(Vec::len).max().unwrap();
+            assert_eq!(message["payload"]["items"].as_array().unwrap().len(), longest, "{name}");
+        }
+    }
+
+    #[test]
     fn every_event_that_is_written_is_described() {
         let text = include_str!("../../encke-proto/src/event.rs");
+        let (_, text) = text.split_once("impl Event {").unwrap();
         let names =
             text.split("Self::").skip(1).filter_map(|rest| rest.split("=> \"").nth(1)?.split('"').next());
+        let mut seen = 0;
         for name in names {
+            seen += 1;
             assert!(events().iter().any(|event| event.name == name), "{name}");
         }
+        assert!(seen > 3, "{seen}");
     }
 }

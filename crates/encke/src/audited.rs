@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use crate::{
     app::App,
-    auth::{AuditRecord, COOKIE},
+    auth::{Audit, AuditRecord, COOKIE, TOKEN_IN_BODY},
     http::{client_address::ClientAddress, discard::ReadsOn},
 };
 
@@ -52,14 +52,13 @@ pub(crate) async fn audited(State(app): State<Arc<App>>, mut request: Request, n
     let deleted = (request.method() == Method::DELETE)
         .then(|| request.uri().path().rsplit('/').next().unwrap_or_default().into());
     let from = request.extensions().get::<ClientAddress>().map(|peer| peer.0);
-    let has_credentials = route == "/v1/login" || brings_credentials(request.headers());
+    let has_credentials = TOKEN_IN_BODY.contains(&route.as_str()) || brings_credentials(request.headers());
     let key_name = KeyName::default();
     request.extensions_mut().insert(key_name.clone());
     let mut response = next.run(request).await;
     let who = || key_name.0.get().cloned().unwrap_or_else(|| "-".into());
     let code = response.extensions().get::<ErrorCode>().copied();
-    let is_refused =
-        matches!(code, Some(ErrorCode::Unauthorized | ErrorCode::TokenExpired | ErrorCode::Forbidden));
+    let is_refused = code.is_some_and(Audit::is_about);
     if is_refused && has_credentials {
         audit.refuse(who(), &route, code.map_or("unauthorized", ErrorCode::as_str), from);
         return response;

@@ -9,5 +9,6 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod presence;
 pub(crate) mod publish;
+pub(crate) mod refresh;
 pub(crate) mod subscribe;
 pub(crate) mod ticket;

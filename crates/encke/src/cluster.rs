@@ -4,22 +4,26 @@
 //! alone has no [`Nodes`]; then everything is here.
 //!
 //! Arrows: `Sessions` -> `Nodes` -> `Membership` (who lives), `UserLocations` (which users the others find
-//! here), `NodeRpc` (questions to nodes) -> `encke_engine::Cluster`.
+//! here), `SessionLimit` (who has too many sessions), `NodeRpc` (questions to nodes) ->
+//! `encke_engine::Cluster`.
 
 mod answering;
 mod listed;
 mod membership;
 mod node_message;
+mod node_reports;
 mod node_rpc;
 mod nodes;
 mod recent_answers;
+mod session_limit;
 mod sessions;
 #[cfg(test)]
 mod tests;
 mod user_locations;
 
 pub use listed::Listed;
+pub use node_reports::{NodeReports, SilentNode};
 pub use node_rpc::{Inbox, MESSAGES_MAX, NodeInboxSender, node_inbox};
-pub use nodes::Nodes;
+pub use nodes::{Bounds, Nodes};
 pub use sessions::Sessions;
 pub use user_locations::Claiming;

@@ -1,18 +1,22 @@
 //! What a client may do with its session, however it asks: by POST, over a WebSocket, in any dialect. Each is
 //! allowed by the client's [`Identity`] and the rules for channels.
 
+use std::{net::IpAddr, sync::Arc};
+
 use encke_engine::{Appended, Mark, PageLimit, ReadFrom, ReceiptState};
-use encke_hub::Following;
-use encke_proto::{Action, ChannelName, Cursor, ErrorCode, Position, SessionId, json};
+use encke_hub::{Following, FreshToken};
+use encke_proto::{Action, ChannelName, Cursor, ErrorCode, Position, Refusal, SessionId, Time, json};
+use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    auth::Identity,
+    auth::{Audit, Authenticated, Identity},
+    hooks::{Decisions, takes_part_in},
     http::refusal::Refused,
-    publishing::{Published, publish_to},
+    publishing::{Published, check_not_forged, publish_to},
     validation,
 };
 
@@ -41,6 +45,14 @@ pub(crate) struct Done {
     pub(crate) ok: bool,
 }
 
+/// A session has a fresh token.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Refreshed {
+    /// When that ends.
+    #[schema(value_type = String, format = DateTime)]
+    expires: Time,
+}
+
 /// Whether a session was ended.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SessionClosed {
@@ -58,10 +70,24 @@ pub async fn follow(
     app: &App,
     identity: &Identity,
     session: SessionId,
-    mut channels: Vec<ChannelName>,
+    channels: Vec<ChannelName>,
     from: &Cursor,
 ) -> Result<Following, Refused> {
     app.rate_limits.user_request(&identity.user, app.now().wall)?;
+    follow_counted(app, identity, session, channels, from).await
+}
+
+/// The same for a request that was counted already.
+///
+/// # Errors
+/// As [`follow`], but for the rate.
+pub(crate) async fn follow_counted(
+    app: &App,
+    identity: &Identity,
+    session: SessionId,
+    mut channels: Vec<ChannelName>,
+    from: &Cursor,
+) -> Result<Following, Refused> {
     let named = from.entries.iter().map(|(channel, _)| channel);
     let access = app.auth.access();
     for channel in channels.iter().chain(named) {
@@ -74,7 +100,17 @@ pub async fn follow(
     from.entries = readable;
     let others: Vec<(ChannelName, Position)> = others;
     channels.extend(others.into_iter().map(|(channel, _)| channel));
-    Ok(app.sessions.subscribe(session, &identity.user, channels, from).await?)
+    if let Some(decisions) = &app.decisions {
+        let named = channels.iter().chain(from.entries.iter().map(|(channel, _)| channel));
+        let asked = named.filter(|channel| takes_part_in(Some(&identity.user), channel));
+        try_join_all(asked.map(|channel| decisions.subscribe(&identity.user, channel))).await?;
+    }
+    let named: Option<Vec<ChannelName>> = app.events.as_ref().map(|_| channels.clone());
+    let following = app.sessions.subscribe(session, &identity.user, channels, from).await?;
+    if let Some((events, named)) = app.events.as_ref().zip(named) {
+        events.subscribed(&identity.user, &named);
+    }
+    Ok(following)
 }
 
 /// Lets a session follow fewer channels. It always keeps the user's own.
@@ -104,9 +140,43 @@ pub async fn shown(app: &App, identity: &Identity, session: SessionId, cursor: &
     if let Some(position) = app.sessions.ack(session, &identity.user, cursor).await? {
         let mark =
             Mark { user: identity.user.clone(), position, state: ReceiptState::Shown, at: app.now().wall };
+        if let Some(events) = &app.events {
+            events.showing(&mark).await?;
+        }
         app.engine.mark(vec![mark]).await?;
     }
     Ok(())
+}
+
+/// Puts a fresh token in the place of the one that a session of its user has. What it does not grant is
+/// dropped and told, and the session ends with it.
+///
+/// # Errors
+/// [`ErrorCode::RateLimited`], [`ErrorCode::Revoked`], [`ErrorCode::Banned`], as the hub refuses it, or
+/// [`ErrorCode::Overloaded`].
+pub(crate) async fn refresh(
+    app: &App,
+    session: SessionId,
+    fresh: Authenticated,
+) -> Result<Refreshed, Refused> {
+    let Authenticated { identity: Identity { user, grants, expires, .. }, token } = fresh;
+    app.rate_limits.user_request(&user, app.now().wall)?;
+    let (channels, publish) = (grants.channels.clone(), grants.publish.clone());
+    let token = FreshToken { ends: expires, info: token, channels, publish };
+    app.sessions.refresh(session, &user, token).await?;
+    Ok(Refreshed { expires })
+}
+
+/// Takes note of a token that was refused in the midst of a connection: it may be a guess. What its client is
+/// told; `what` is what was asked.
+pub(crate) fn token_refused(app: &App, from: Option<IpAddr>, what: &str, refusal: Refusal) -> Refusal {
+    if Audit::is_about(refusal.code) {
+        app.auth.audit().refuse("-".into(), what, refusal.code.as_str(), from);
+    }
+    match from.filter(|_| refusal.code == ErrorCode::Unauthorized) {
+        Some(address) => app.rate_limits.failure(address, app.now().wall).err().unwrap_or(refusal),
+        None => refusal,
+    }
 }
 
 /// Publishes to a channel what a user sends, if the user may. `key` is the idempotency key, which is the
@@ -130,6 +200,7 @@ pub async fn publish(
     let data = json::compact(data)?;
     access.check_size(&channel, data.get().len())?;
     app.rate_limits.user_publish(&identity.user, data.get().len(), app.now().wall)?;
+    may_come(app, &channel)?;
     let (user, now_ms) = (&identity.user, app.now().mono_ms);
     if app.new_channels.is_spent(user, now_ms) && !exists(app, &channel).await? {
         return Err(Refused::new(
@@ -137,11 +208,54 @@ pub async fn publish(
             "the user has made as many channels as max_new_channels_per_hour lets",
         ));
     }
-    let appended = publish_to(app, vec![channel], data, key, Some(user.clone())).await?;
+    let data = match &app.decisions {
+        Some(decisions) => decided(app, decisions, identity, &channel, data).await?,
+        None => data,
+    };
+    let channels = vec![channel];
+    check_not_forged(app, &channels, &data)?;
+    let appended = publish_to(app, channels, data, key, Some(user.clone())).await?;
     if !appended.repeated && appended.positions.iter().any(|(_, position)| position.offset == 1) {
         app.new_channels.count(user, now_ms);
     }
     Ok(appended)
+}
+
+/// Counts a message that a client publishes from an address, where that is known.
+///
+/// # Errors
+/// [`ErrorCode::RateLimited`].
+pub(crate) fn publishes_from(
+    app: &App,
+    from: Option<IpAddr>,
+    data: Option<&RawValue>,
+) -> Result<(), Refused> {
+    let Some(address) = from else { return Ok(()) };
+    let bytes = data.map_or(0, |data| data.get().len());
+    Ok(app.rate_limits.publish(address, bytes, app.now().wall)?)
+}
+
+/// Counts a message that a client publishes to a channel.
+///
+/// # Errors
+/// [`ErrorCode::RateLimited`], when its rule lets no more come now.
+pub(crate) fn may_come(app: &App, channel: &ChannelName) -> Result<(), Refused> {
+    let Some(per_s) = app.auth.access().messages_per_s(channel) else { return Ok(()) };
+    Ok(app.rate_limits.channel_message(channel, per_s, app.now().wall)?)
+}
+
+/// What is published by the application's word.
+async fn decided(
+    app: &App,
+    decisions: &Decisions,
+    identity: &Identity,
+    channel: &ChannelName,
+    data: Arc<RawValue>,
+) -> Result<Arc<RawValue>, Refused> {
+    let Some(changed) = decisions.publish(&identity.user, channel, &data).await? else { return Ok(data) };
+    let data = json::compact(&changed)?;
+    app.auth.access().check_size(channel, data.get().len())?;
+    Ok(data)
 }
 
 /// Whether anything was ever published to a channel.

@@ -10,6 +10,7 @@ pub mod head;
 pub mod inline_head;
 mod listener_role;
 mod liveness;
+mod peer_ip;
 mod proxy_protocol;
 mod remembered_heads;
 pub mod tls;
@@ -22,6 +23,7 @@ pub use connection_limit::{
 pub use forwarded::{ForwardedClient, ForwardedFields};
 pub use listener_role::ListenerRole;
 pub use liveness::bound_silence;
+pub use peer_ip::{LOCAL, peer_ip};
 pub use proxy_protocol::{PREFACE_MAX_BYTES, Preface};
 pub use remembered_heads::{KnownHead, RememberedHeads};
 pub use trusted_proxies::{Peer, TrustedProxies};

@@ -7,6 +7,7 @@ mod classic;
 #[cfg(feature = "conformance")]
 mod echo;
 pub(crate) mod native;
+mod pusher;
 
 use std::{fmt, sync::Arc};
 
@@ -24,6 +25,7 @@ static BUILT_IN: &[&dyn Dialect] = &[
     &native::Native,
     &classic::Classic,
     &bayeux::Bayeux,
+    &pusher::Pusher,
     #[cfg(feature = "conformance")]
     &echo::Echo,
 ];

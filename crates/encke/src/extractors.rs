@@ -7,6 +7,7 @@ use encke_proto::ErrorCode;
 use http::request::Parts;
 
 use crate::{
+    access_log::Caller,
     app::App,
     audited::KeyName,
     auth::{Authenticated, Credentials, Identity},
@@ -50,7 +51,12 @@ impl FromRequestParts<Arc<App>> for ByToken {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        Ok(Self(app.auth.identify_fetching(&credentials(parts), app.now().wall).await?))
+        let credentials = credentials(parts).choosing(&parts.headers, app.auth.chosen_headers());
+        let known = app.auth.identify_fetching(&credentials, app.now().wall).await?;
+        if let Some(caller) = parts.extensions.get::<Caller>() {
+            caller.is(known.identity.user.as_str());
+        }
+        Ok(Self(known))
     }
 }
 
@@ -67,12 +73,20 @@ macro_rules! callers {
             async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
                 let credentials = credentials(parts);
                 let allowed = app.auth.operator(&credentials, Scope::$scope, app.now().wall);
+                if let Some(caller) = parts.extensions.get::<Caller>()
+                    && let Some(known) = credentials.bearer().and_then(|key| app.auth.api_keys().name_of(key))
+                {
+                    caller.is(&known);
+                }
                 if let Some(KeyName(name)) = parts.extensions.get()
                     && let Some(known) = credentials.bearer().and_then(|key| app.auth.api_keys().name_of(key))
                 {
                     let _ = name.set(known);
                 }
-                allowed?;
+                let allowed = allowed?;
+                if let Some((name, per_s)) = app.auth.api_keys().rate(allowed.key) {
+                    app.rate_limits.api_request(&name, per_s, app.now().wall)?;
+                }
                 Ok(Self)
             }
         }

@@ -80,6 +80,8 @@ pub struct InlineRoutes {
     /// What the first line of all of them begins with, so that most other requests are told apart by a few
     /// bytes.
     prefix: Vec<u8>,
+    /// Whether requests that name a trace are left to hyper.
+    leave_traced: bool,
 }
 
 impl InlineRoutes {
@@ -90,7 +92,20 @@ impl InlineRoutes {
         while !routes.iter().all(|route| route.path.starts_with(&prefix)) {
             prefix.pop();
         }
-        Self { prefix: format!("POST {prefix}").into_bytes(), routes }
+        Self { prefix: format!("POST {prefix}").into_bytes(), routes, leave_traced: false }
+    }
+
+    /// Whether requests that name a trace are left to hyper: a server that records traces reads that, and no
+    /// head with it is like the one before.
+    #[must_use]
+    pub fn leaving_traced(self, leave_traced: bool) -> Self {
+        Self { leave_traced, ..self }
+    }
+
+    /// Whether requests that name a trace are left to hyper.
+    #[must_use]
+    pub fn leave_traced(&self) -> bool {
+        self.leave_traced
     }
 
     /// Whether these may be the first bytes of such a request.

@@ -4,5 +4,5 @@
 mod files;
 mod jwks;
 
-pub use files::watch_files;
+pub use files::ConfiguredKeys;
 pub use jwks::{FetchError, Jwks};

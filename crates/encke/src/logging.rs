@@ -1,5 +1,6 @@
 //! Where log lines go: to standard error, as `log` and `log_format` say.
 
+mod journal;
 mod limit;
 
 use std::{
@@ -12,7 +13,10 @@ use std::{
 use futures_util::future::BoxFuture;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use self::limit::Limited;
+use self::{
+    journal::{Lines, Timer},
+    limit::Limited,
+};
 use crate::{
     config::{AUDIT_TARGET, AuditLevel, Config, LogFormat},
     reload::{Change, Problem, Reload},
@@ -38,10 +42,13 @@ pub(crate) fn begin(config: &Config) -> Result<LogFilter, LogTaken> {
     // The configuration was checked, so what cannot be read here is a mistake of the program's; then nothing
     // is left out.
     let filter = filter(config).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let lines = fmt().with_writer(io::stderr).with_ansi(is_coloured());
     let format = config.log_format;
     let (set, begun): (Arc<dyn Fn(EnvFilter) + Send + Sync>, _) = match format {
         LogFormat::Text => {
+            let in_journal = journal::reads_stderr();
+            let lines = lines.with_timer(Timer { in_journal });
+            let lines = lines.map_event_format(|lines| Lines { lines, in_journal });
             let lines = lines.map_event_format(|lines| Limited::new(lines, format, Instant::now));
             let lines = lines.with_env_filter(filter).with_filter_reloading();
             let handle = lines.reload_handle();
@@ -77,6 +84,11 @@ impl Reload for LogFilter {
             Ok(Box::new(move || set(filter)) as Change)
         })
     }
+}
+
+/// Whether a terminal reads the log, where colours are not refused (<https://no-color.org>).
+fn is_coloured() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 #[cfg(test)]

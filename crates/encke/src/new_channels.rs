@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use encke_proto::UserId;
@@ -17,7 +20,7 @@ const USERS_MAX: usize = 10_000;
 /// used comes back evenly over an hour.
 #[derive(Debug)]
 pub struct NewChannels {
-    max_per_hour: u64,
+    max_per_hour: AtomicU64,
     /// When each user has all of them again, in milliseconds of the clock that never goes back.
     whole_at: Mutex<HashMap<UserId, u64>>,
 }
@@ -26,7 +29,12 @@ impl NewChannels {
     /// So many an hour for each user; 0 is none at all.
     #[must_use]
     pub fn new(max_per_hour: u64) -> Self {
-        Self { max_per_hour, whole_at: Mutex::default() }
+        Self { max_per_hour: AtomicU64::new(max_per_hour), whole_at: Mutex::default() }
+    }
+
+    /// So many from now on. What was used of the hour stays used.
+    pub fn set_max_per_hour(&self, max_per_hour: u64) {
+        self.max_per_hour.store(max_per_hour, Ordering::Relaxed);
     }
 
     /// Whether a user may make no further one now.
@@ -54,7 +62,7 @@ impl NewChannels {
 
     /// How much of the hour one takes.
     fn cost_ms(&self) -> Option<u64> {
-        HOUR_MS.checked_div(self.max_per_hour)
+        HOUR_MS.checked_div(self.max_per_hour.load(Ordering::Relaxed))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, u64>> {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use axum::response::{IntoResponse, Response};
-use encke_proto::{Close, ErrorAnswer, ErrorCode, Gap, MessageJson, Refusal, Unsubscribed};
+use encke_proto::{Close, ErrorAnswer, ErrorCode, Expiring, Gap, MessageJson, Refusal, Unsubscribed};
 use http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
 use utoipa::{
@@ -56,19 +56,25 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
     paths(
         client_api::held::poll, client_api::held::sse, client_api::held::stream, client_api::held::ws,
         client_api::login::login, client_api::logout::logout, client_api::ticket::ticket,
+        client_api::refresh::refresh,
         client_api::close::close, client_api::subscribe::subscribe, client_api::subscribe::unsubscribe,
         client_api::publish::publish, client_api::ack::ack,
         client_api::history::history, client_api::presence::presence,
         server_api::push::push, server_api::receipts::receipts, server_api::publish::publish,
         server_api::users::users, server_api::users::user, server_api::sessions::sessions,
+        server_api::nodes::node, server_api::nodes::nodes, server_api::stats::stats,
+        server_api::stats::history, server_api::hooks::hooks,
         server_api::close::close, server_api::revoke::revoke, server_api::channels::channels,
         server_api::history::history,
         server_api::presence::presence, server_api::deletion::user, server_api::deletion::channel,
         server_api::cancellation::cancel,
         openapi, asyncapi::asyncapi, health::metrics, health::healthz, health::readyz,
-        pages::demo, pages::console, pages::client, pages::client_module, pages::asset,
+        pages::demo, pages::console, pages::client, pages::client_classic, pages::client_file, pages::asset,
+        pages::console_asset,
     ),
-    components(schemas(ErrorAnswer<'static>, ErrorCode, MessageJson<'static>, Gap, Unsubscribed, Close)),
+    components(schemas(
+        ErrorAnswer<'static>, ErrorCode, MessageJson<'static>, Gap, Unsubscribed, Expiring, Close,
+    )),
     modifiers(&Secrets),
 )]
 struct Document;

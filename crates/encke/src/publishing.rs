@@ -1,15 +1,33 @@
 //! Publishing to channels, as the server API, clients and dialects do it. Who may is decided before.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
 
 use encke_engine::{Append, Appended, Key, Mode, Targets};
-use encke_proto::{Body, ChannelName, Epoch, ErrorCode, MessageId, Offset, UserId};
+use encke_proto::{
+    Body, ChannelName, Epoch, ErrorCode, MessageId, Offset, UserId,
+    codec::pusher::{Forged, forged},
+};
 use futures_util::future::{join, join_all};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::{app::App, auth::AuditRecord, copies::Copies, http::refusal::Refused, random};
+use crate::{
+    app::App,
+    auth::AuditRecord,
+    copies::Copies,
+    http::refusal::Refused,
+    metrics::{AtomicHistogram, Metrics},
+    random,
+    traces::PublishSpan,
+};
+
+/// How long messages took until the engine had them; looked up once.
+static ACCEPTED: LazyLock<AtomicHistogram> = LazyLock::new(|| Metrics::global().accepted_us.of("publish"));
 
 /// A message in the log of one channel.
 #[derive(Serialize, ToSchema)]
@@ -48,13 +66,29 @@ pub(crate) async fn publish_record(
     let (time, id) = (app.now().wall, MessageId::fresh(app.now().wall, random::pooled_bits()?));
     let (targets, body) = (Targets::Channels(vec![channel.clone()]), Body::Data(data.into()));
     // It is copied nowhere: other channels are not closed.
-    let append = Append { id, key: None, targets, body, from: None, time, expires: None };
+    let append = Append { id, key: None, targets, body, from: None, time, expires: None, trace: None };
     app.engine.append(append).await?;
     Ok(())
 }
 
+/// Whether clients or backends may publish this: not what clients of a dialect would take for the server's
+/// own word.
+///
+/// # Errors
+/// [`ErrorCode::BadName`], or [`ErrorCode::BadRequest`].
+pub(crate) fn check_not_forged(app: &App, channels: &[ChannelName], data: &RawValue) -> Result<(), Refused> {
+    if app.config.dialects.says("pusher") != Some(true) {
+        return Ok(());
+    }
+    match channels.iter().find_map(|channel| forged(channel.as_str(), data)) {
+        None => Ok(()),
+        Some(Forged::Log) => Err(Refused::new(ErrorCode::BadName, Forged::Log.to_string())),
+        Some(Forged::Event) => Err(Refused::bad(Forged::Event.to_string())),
+    }
+}
+
 /// Appends a message, compact by now, to public channels. A key that was used for another message or other
-/// channels is refused.
+/// channels is refused, and so is the audit channel, with whatever right.
 pub(crate) async fn publish_to(
     app: &App,
     channels: Vec<ChannelName>,
@@ -62,17 +96,31 @@ pub(crate) async fn publish_to(
     key: Option<String>,
     from: Option<UserId>,
 ) -> Result<Appended, Refused> {
-    let body = Body::Data(data);
+    let is_audit = |channel: &ChannelName| Some(channel) == app.config.audit_channel.as_ref();
+    if channels.iter().any(is_audit) {
+        // What stands there would be no trail any more.
+        return Err(Refused::new(ErrorCode::Forbidden, "the server alone writes to the audit channel"));
+    }
+    let mut span = app.tracer.get().and_then(|tracer| tracer.begin("publish"));
+    let (body, began) = (Body::Data(data), Instant::now());
     let time = app.now().wall;
     let id = MessageId::fresh(time, random::pooled_bits()?);
     let key = key.map(|text| Key::of_request(text, channels.iter().map(ChannelName::as_str), &body));
     let targets = Targets::Channels(channels.clone());
-    let append = Append { id, key, targets, body, from, time, expires: None };
+    let trace = span.as_mut().map(|span| span.appends());
+    let append = Append { id, key, targets, body, from, time, expires: None, trace };
     let appended = match app.copies.get().map_or(&[][..], Vec::as_slice) {
-        [] => app.engine.append(append).await?,
+        [] => app.engine.append(append).await.map_err(Refused::from),
         // In a box, so that a server without them carries no room for them through each publish.
-        dialects => Box::pin(append_with_copies(app, append, &channels, dialects)).await?,
+        dialects => Box::pin(append_with_copies(app, append, &channels, dialects)).await,
     };
+    let outcome = appended.as_ref().map_err(|Refused(refusal)| &refusal.message as &dyn fmt::Display);
+    PublishSpan::end(span, outcome);
+    let appended = appended?;
+    if !appended.repeated {
+        Metrics::global().publishes.inc();
+        ACCEPTED.observe(began.elapsed());
+    }
     Ok(appended)
 }
 

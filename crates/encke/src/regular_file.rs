@@ -1,9 +1,10 @@
-//! Files that an operator names: read whole, within a bound, and only if they are regular files. A pipe or a
-//! device gives no end, or blocks.
+//! Files that an operator names: read whole, within a bound, or written at their end, and only if they are
+//! regular files. A pipe or a device gives no end, or blocks.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -15,7 +16,7 @@ use std::{
 pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     // Asked by the path: to open a pipe is to wait for its other end.
     if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(irregular());
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -25,8 +26,25 @@ pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {max_bytes} bytes")))
 }
 
+/// A file to write at the end of. If there is none it is made, with this mode less the umask.
+///
+/// # Errors
+/// As the operating system says; [`io::ErrorKind::InvalidInput`] for what is no regular file.
+pub(crate) fn append(path: &Path, mode: u32) -> io::Result<File> {
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(irregular());
+    }
+    OpenOptions::new().append(true).create(true).mode(mode).open(path)
+}
+
+fn irregular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -48,6 +66,13 @@ mod tests {
             ("missing", io::ErrorKind::NotFound),
         ] {
             assert_eq!(read(&at(name), 8).unwrap_err().kind(), kind, "{name}");
+        }
+        for name in ["pipe", ".", "/dev/zero"] {
+            assert_eq!(append(&at(name), 0o640).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{name}");
+        }
+        for (name, bytes) in [("fits", 9), ("new", 1)] {
+            append(&at(name), 0o640).unwrap().write_all(b"y").unwrap();
+            assert_eq!(std::fs::metadata(at(name)).unwrap().len(), bytes, "{name}");
         }
     }
 }

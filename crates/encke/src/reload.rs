@@ -64,11 +64,13 @@ impl Reloads {
     /// For a server with this configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        metrics::describe_counter!(
-            "encke_reloads_total",
-            "How often the configuration was read again on SIGHUP, done or failed; failed ones change nothing."
-        );
         Self(Arc::new(Mutex::new(State { parts: Vec::new(), said: config.said.clone() })))
+    }
+
+    /// The keys that its parts take.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&'static str> {
+        self.lock().parts.iter().flat_map(|part| part.keys()).copied().collect()
     }
 
     /// Adds a part.

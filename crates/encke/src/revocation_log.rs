@@ -94,6 +94,14 @@ impl RevocationLog {
         if is_more && self.revocations.len() >= REVOCATIONS_MAX {
             return Err(ErrorCode::Overloaded);
         }
+        let time = match &record.revocation {
+            // The latest word on a ban counts, whatever the clocks of the nodes that say it.
+            Revocation::Ban { user } => {
+                self.catch_up().await?;
+                self.revocations.ban_at(user).map_or(now, |at| now.max(Time(at.0.saturating_add(1))))
+            }
+            _ => now,
+        };
         let json = to_raw_value(record).map_err(|_| ErrorCode::Internal)?;
         let bits = random::bits().map_err(|_| ErrorCode::Internal)?;
         let append = Append {
@@ -102,8 +110,9 @@ impl RevocationLog {
             targets: Targets::Channels(vec![news(), own_log(&record.revocation, kept)]),
             body: Body::Data(json.into()),
             from: None,
-            time: now,
+            time,
             expires: Some(kept),
+            trace: None,
         };
         let appended = self.engine.append(append).await.map_err(refused)?;
         appended.positions.first().map(|(_, position)| position.offset).ok_or(ErrorCode::Internal)
@@ -286,6 +295,11 @@ fn news() -> ChannelName {
     ChannelName::internal(NEWS)
 }
 
+/// Whether this is the log of news, of all internal channels.
+fn is_news(channel: &ChannelName) -> bool {
+    channel.is_internal() && channel.as_str().ends_with(NEWS)
+}
+
 fn week(time: Time) -> u64 {
     time.0 / WEEK_MS
 }
@@ -333,14 +347,14 @@ impl RevocationFeed {
 
 impl Feed for RevocationFeed {
     fn appended(&self, entries: &[Arc<Entry>]) {
-        if entries.iter().any(|entry| entry.message().channel.is_internal()) {
+        if entries.iter().any(|entry| is_news(&entry.message().channel)) {
             self.told.notify_one();
         }
         self.shards.appended(entries);
     }
 
     fn behind(&self, channels: &[ChannelName]) {
-        if channels.iter().any(ChannelName::is_internal) {
+        if channels.iter().any(is_news) {
             self.told.notify_one();
         }
         self.shards.behind(channels);

@@ -13,8 +13,10 @@ use axum::{
 };
 use encke_proto::ErrorCode;
 use http::{HeaderName, HeaderValue, Method};
+use http_body::Body as _;
 
 use crate::{
+    access_log::{Access, Caller, Subject},
     app::App,
     asyncapi,
     audited::audited,
@@ -25,10 +27,11 @@ use crate::{
     dialects::Registry,
     health,
     http::{
-        body::name_codings, discard::discard_rest, operation::refuse_when_full, refusal::Refused,
-        response::PROTECTION,
+        body::name_codings, client_address::ClientAddress, discard::discard_rest,
+        operation::refuse_when_full, refusal::Refused, response::PROTECTION,
     },
-    openapi, pages, server_api,
+    metrics::Metrics,
+    openapi, pages, server_api, traces,
 };
 
 /// Who uses a route, which decides on what goes around it.
@@ -98,6 +101,7 @@ pub(crate) fn routes() -> Vec<Route> {
         clients_post("/v1/login", post(client_api::login::login)),
         clients_post("/v1/logout", post(client_api::logout::logout)),
         clients_post("/v1/ticket", post(client_api::ticket::ticket)),
+        clients_post("/v1/refresh", post(client_api::refresh::refresh)),
         clients_post("/v1/close", post(client_api::close::close)),
         clients_post("/v1/subscribe", post(client_api::subscribe::subscribe)),
         clients_post("/v1/unsubscribe", post(client_api::subscribe::unsubscribe)),
@@ -113,6 +117,11 @@ pub(crate) fn routes() -> Vec<Route> {
         api_get("/api/users/{user}", get(server_api::users::user)),
         api_delete("/api/users/{user}", delete(server_api::deletion::user)),
         api_get("/api/sessions", get(server_api::sessions::sessions)),
+        api_get("/api/node", get(server_api::nodes::node)),
+        api_get("/api/nodes", get(server_api::nodes::nodes)),
+        api_get("/api/stats", get(server_api::stats::stats)),
+        api_get("/api/stats/history", get(server_api::stats::history)),
+        api_get("/api/hooks", get(server_api::hooks::hooks)),
         api_post("/api/close", post(server_api::close::close)),
         api_post("/api/revoke", post(server_api::revoke::revoke)),
         api_get("/api/channels", get(server_api::channels::channels)),
@@ -126,8 +135,10 @@ pub(crate) fn routes() -> Vec<Route> {
         health("/readyz", get(health::readyz)),
         demo("/", get(pages::demo)),
         console("/console", get(pages::console)),
+        console("/assets/console/{file}", get(pages::console_asset)),
         page("/client.js", get(pages::client)),
-        page("/client/{file}", get(pages::client_module)),
+        page("/client.global.js", get(pages::client_classic)),
+        page("/client/{file}", get(pages::client_file)),
         page("/assets/{file}", get(pages::asset)),
     ]
 }
@@ -167,7 +178,10 @@ pub fn router_of(app: Arc<App>, dialects: &Registry, role: ListenerRole) -> Rout
         .layer(refusing.clone())
         .layer(from_fn(refuse_when_full))
         .layer(from_fn_with_state(Arc::clone(&app), cors));
-    let api = table(&[Area::Api]).method_not_allowed_fallback(method_not_allowed).layer(refusing);
+    let api = table(&[Area::Api])
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(refusing)
+        .layer(from_fn_with_state(Arc::clone(&app), traced));
     // Pages of allowed origins may read that they asked for something that is not there.
     let nothing =
         any(not_found).layer(from_fn(refuse_when_full)).layer(from_fn_with_state(Arc::clone(&app), cors));
@@ -185,7 +199,7 @@ pub fn router_of(app: Arc<App>, dialects: &Registry, role: ListenerRole) -> Rout
         .layer(from_fn(discard_rest))
         .layer(from_fn_with_state(Arc::clone(&app), audited))
         .layer(from_fn(protect))
-        .layer(from_fn(count))
+        .layer(from_fn_with_state(Arc::clone(&app), count))
         .with_state(app)
 }
 
@@ -204,6 +218,16 @@ async fn refuse_when_stopping(State(app): State<Arc<App>>, request: Request, nex
     next.run(request).await
 }
 
+/// Lets what a backend's request brings belong to the trace that it names. What clients name is not asked:
+/// they could have anything recorded.
+async fn traced(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let parent = app.tracer.get().and_then(|_| traces::traceparent(request.headers()));
+    match parent {
+        Some(parent) => traces::within(parent, next.run(request)).await,
+        None => next.run(request).await,
+    }
+}
+
 /// Headers that every answer has, unless its handler knew better.
 async fn protect(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -215,7 +239,7 @@ async fn protect(request: Request, next: Next) -> Response {
 }
 
 /// Counts requests by route, never by address: an address may hold anything, and there are too many of them.
-async fn count(request: Request, next: Next) -> Response {
+async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -228,16 +252,33 @@ async fn count(request: Request, next: Next) -> Response {
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     };
+    let access_log = app.access_log.get().filter(|log| log.is_on());
+    let caller = access_log.map(|_| Caller::default());
+    if let Some(caller) = &caller {
+        request.extensions_mut().insert(caller.clone());
+    }
+    let client = request.extensions().get::<ClientAddress>().map(|address| address.0);
     let started = Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16();
     tracing::debug!(route, method, status, "answered");
-    metrics::histogram!("encke_http_request_seconds", "route" => route.clone())
-        .record(started.elapsed().as_secs_f64());
-    metrics::counter!(
-        "encke_http_requests_total", "route" => route, "method" => method, "status" => status.to_string()
-    )
-    .increment(1);
+    let (metrics, took) = (Metrics::global(), started.elapsed());
+    if let Some(log) = access_log {
+        log.write(&Access {
+            time: app.now().wall,
+            client,
+            who: caller.as_ref().and_then(Caller::name),
+            what: Subject::Request(method, &route),
+            status,
+            bytes: response.body().size_hint().exact(),
+            took,
+        });
+    }
+    metrics.request_us.of(route.clone()).observe(took);
+    metrics.requests(route.into(), method, status).inc();
+    if status >= 500 {
+        metrics.server_errors.inc();
+    }
     response
 }
 

@@ -16,10 +16,12 @@ use tokio::{
 
 use crate::{
     app::App,
-    config::{Config, ConfigError, ListenAddress},
+    config::{self, Config, ConfigError},
     file_thread::FileThread,
     logging::SETTINGS,
+    metrics::Metrics,
     reload::{Reload, ReloadError, Reloaded, Reloads},
+    service_manager::{ServiceManager, State},
     wire::{Server, WireError, wire},
 };
 
@@ -68,14 +70,20 @@ pub async fn serve(config: Config, reread: Reread, part: Arc<dyn Reload>) -> Res
         () = &mut told => return Ok(()),
     };
     server.app.reloads.register(part);
-    tracing::info!(address = %server.address, "the server is up");
+    // The reference says of each setting whether it reloads.
+    debug_assert!(server.app.reloads.keys().into_iter().all(config::reloads), "defined as reloading");
+    tell_up(&server);
     announce(&server)?;
+    let manager = Arc::new(ServiceManager::of_environment());
+    manager.tell(State::Ready);
+    watch(&server.app, &manager);
     let reloads = server.app.reloads.clone();
     let told = async move {
         tokio::select! {
             () = told => {}
-            () = hangups.reload(&reloads, reread) => {}
+            () = hangups.reload(&reloads, reread, &manager) => {}
         }
+        manager.tell(State::Stopping);
     };
     run(server, drain, told).await
 }
@@ -90,15 +98,32 @@ struct Hangups {
 impl Hangups {
     /// Reads the configuration again at each, until the terminal is gone at which the process was started:
     /// that is told by the same signal.
-    async fn reload(mut self, reloads: &Reloads, reread: Reread) {
+    async fn reload(mut self, reloads: &Reloads, reread: Reread, manager: &ServiceManager) {
         let files = FileThread::new();
         while self.signal.recv().await.is_some() {
             if self.at_terminal && !io::stdin().is_terminal() {
                 return;
             }
+            manager.tell(State::Reloading);
             tell(reload(reloads, &files, Arc::clone(&reread)).await);
+            manager.tell(State::Ready);
         }
     }
+}
+
+/// Tells the service manager that the server works, as long as all shards turn: each of them answers.
+fn watch(app: &Arc<App>, manager: &Arc<ServiceManager>) {
+    let Some(pause) = manager.watchdog_interval() else { return };
+    let (shards, manager) = (app.shards.clone(), Arc::clone(manager));
+    tokio::spawn(async move {
+        let mut ticks = interval(pause);
+        loop {
+            ticks.tick().await;
+            if shards.counts().await.is_ok() {
+                manager.tell(State::Alive);
+            }
+        }
+    });
 }
 
 async fn reload(reloads: &Reloads, files: &FileThread, reread: Reread) -> Result<Reloaded, ReloadError> {
@@ -108,7 +133,7 @@ async fn reload(reloads: &Reloads, files: &FileThread, reread: Reread) -> Result
 
 fn tell(reloaded: Result<Reloaded, ReloadError>) {
     let outcome = if reloaded.is_ok() { "done" } else { "failed" };
-    metrics::counter!("encke_reloads_total", "outcome" => outcome).increment(1);
+    Metrics::global().reloads.of(outcome).inc();
     match reloaded {
         Ok(Reloaded { changed, left }) => {
             tracing::info!(changed = changed.join(", "), "the configuration was read again");
@@ -137,9 +162,16 @@ pub async fn run(server: Server, drain: Duration, told: impl Future<Output = ()>
         () = told => {}
         () = supervisor.failed() => {}
     }
-    tracing::info!("the server stops");
+    tracing::info!(drain_s = drain.as_secs(), "the server stops");
     sweeper.abort();
-    stop(server, drain).await;
+    let (stats, began) = (Arc::clone(server.app.reports.stats()), Instant::now());
+    let cut_off = stop(server, drain).await;
+    tracing::info!(
+        uptime_s = stats.uptime_s(),
+        took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        cut_off,
+        "the server has stopped"
+    );
     if supervisor.has_failed() { Err(ServeError::Failed) } else { Ok(()) }
 }
 
@@ -152,23 +184,46 @@ pub(crate) fn survive_file_size_limit() -> std::io::Result<()> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
+/// Says in the log what it is that is up, and which limits are in force.
+fn tell_up(server: &Server) {
+    let (app, config) = (&server.app, &server.app.config);
+    let addresses = app.reports.stats().addresses();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        engine = app.engine.mode().as_str(),
+        node = config.node,
+        addresses = addresses.join(", "),
+        dev = config.dev,
+        workers = config.worker_count(),
+        max_connections = server.max_connections,
+        max_connections_per_address = config.max_connections_per_address,
+        max_sessions_per_user = config.max_sessions_per_user,
+        max_channels_per_user = config.max_channels_per_user,
+        slow_max_messages = config.slow.max_messages,
+        push_ttl_s = config.push_ttl_s,
+        "the server is up"
+    );
+    if (server.max_connections as u64) < config.max_connections {
+        tracing::warn!(
+            max_connections = server.max_connections,
+            wanted = config.max_connections,
+            "there are file descriptors for fewer connections than `max_connections`"
+        );
+    }
+}
+
 /// Says where it listens, in the one line that scripts wait for.
 fn announce(server: &Server) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "listening on http://{}", server.address)?;
+    writeln!(out, "listening on {}", server.main.address.url())?;
     if let Some(address) = server.tls_address {
         writeln!(out, "listening on https://{address}")?;
     }
     let config = &server.app.config;
     // The console is served where the server API is; a browser opens no unix socket.
-    let console = match server.admin.as_ref().map(|admin| &admin.address) {
-        None => Some(server.address),
-        Some(address) => address.tcp(),
-    };
-    match server.admin.as_ref().map(|admin| &admin.address) {
-        Some(address @ ListenAddress::Unix(_)) => writeln!(out, "admin listening on {address}")?,
-        Some(address @ ListenAddress::Tcp(_)) => writeln!(out, "admin listening on http://{address}")?,
-        None => {}
+    let console = server.admin.as_ref().unwrap_or(&server.main).address.tcp();
+    if let Some(admin) = &server.admin {
+        writeln!(out, "admin listening on {}", admin.address.url())?;
     }
     if let (true, true, Some(address), Some(key)) = (config.dev, config.console, console, &config.api_key) {
         writeln!(out, "console http://{address}/console#key={}", key.expose())?;
@@ -187,9 +242,9 @@ async fn sweep(app: Arc<App>) {
 }
 
 /// Stops in order: no connection is accepted, all clients that wait are told to come back, what was accepted
-/// is finished, the store is closed.
-async fn stop(server: Server, drain: Duration) {
-    let Server { app, threads, hyper_server, stop, among_nodes, admin, .. } = server;
+/// is finished, the store is closed. How many connections were cut off that had not ended within `drain`.
+async fn stop(server: Server, drain: Duration) -> usize {
+    let Server { app, threads, hyper_server, stop, among_nodes, main, admin, .. } = server;
     let ends = Instant::now() + drain;
     app.stop();
     app.shards.drain(app.sessions.nodes().is_some_and(|nodes| nodes.count() > 1));
@@ -205,11 +260,13 @@ async fn stop(server: Server, drain: Duration) {
     if app.shards.request(request).await.is_err() {
         tracing::warn!("not all clients could be told that the server stops");
     }
+    let mut left = 0;
     while Instant::now() < ends {
-        match app.shards.counts().await {
-            Ok(counts) if counts.sockets > 0 => sleep(DRAIN_LOOK).await,
-            _ => break,
+        left = app.shards.counts().await.map_or(0, |counts| counts.sockets);
+        if left == 0 {
+            break;
         }
+        sleep(DRAIN_LOOK).await;
     }
     if let Some(nodes) = app.sessions.nodes() {
         // A user who was here goes to another node, which asks this one for what it knows of the user as long
@@ -229,6 +286,11 @@ async fn stop(server: Server, drain: Duration) {
         task.abort();
     }
     app.engine.stop().await;
-    // The file of a unix socket goes with it.
-    drop(admin);
+    // Last of all, as what is finished in the meantime is traced too.
+    if let Some(tracer) = app.tracer.get() {
+        tracer.stop().await;
+    }
+    // The files of unix sockets go with them.
+    drop((main, admin));
+    left
 }

@@ -4,20 +4,26 @@
 //! and pushes of a user never cross threads. A public channel has followers in any shard.
 
 mod admin_listener;
+mod ahead;
+mod body_sink;
 mod claim;
 mod command;
 mod engine_io;
 mod followed_channels;
+mod handoff;
 mod inline_waker;
 mod mailbox;
+mod mark_rounds;
 mod online_users;
 mod parted_map;
 mod peers;
 mod received;
 mod rules_reload;
+mod session_observer;
 mod shard;
 mod sink;
 mod slot;
+mod stream_listener;
 mod tls_listener;
 mod tls_socket;
 
@@ -36,20 +42,24 @@ use encke_hub::{ControlReply, ControlRequest};
 use encke_proto::{ChannelName, ChannelRules, Entry, ErrorCode, UserId};
 use tokio::sync::oneshot;
 
-pub use admin_listener::{AdminListener, StreamListener};
+pub use admin_listener::AdminListener;
+pub use body_sink::{BodySink, BodySinkId, HyperBody, SinkHome, body_sink};
 pub use claim::Claim;
 pub use command::{Arrival, Counts, Resting, ShardCommand};
 pub use engine_io::{EngineIo, EngineRequest, Work, open as open_engine_io};
 pub use followed_channels::{FollowedChannels, ShardSet};
+pub use handoff::Handoff;
 pub use inline_waker::InlineWaker;
 pub use mailbox::{Commands, Full, MAILBOX_MAX, Mailbox, mailbox};
 pub use online_users::OnlineUsers;
 pub use peers::{Claiming, Peers};
 pub use received::Received;
 pub use rules_reload::RulesReload;
-pub use shard::{EVENTS_PER_TURN, Handoff, Parts, Shard, Timeouts, count_failed_handshake, count_handshake};
-pub use sink::{BodySink, BodySinkId, HyperBody, Sink, SinkHome, body_sink};
+pub use session_observer::SessionObserver;
+pub use shard::{EVENTS_PER_TURN, Parts, Shard, Timeouts, count_failed_handshake, count_handshake};
+pub use sink::Sink;
 pub use slot::{Answered, Hears, Queued, Service, Slot, State, Task, Unsent};
+pub use stream_listener::StreamListener;
 pub use tls_listener::TlsListener;
 pub use tls_socket::TlsSocket;
 
@@ -149,6 +159,13 @@ impl Shards {
         }
     }
 
+    /// Tells all shards the bounds that hold for each user from now on; none is lost, as above.
+    pub fn set_user_bounds(&self, max_sessions: usize, max_channels: usize) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post_always(ShardCommand::UserBounds { max_sessions, max_channels });
+        }
+    }
+
     /// Tells all shards to stop working.
     pub fn stop(&self) {
         for mailbox in self.mailboxes.iter() {
@@ -243,7 +260,7 @@ impl Shards {
         }
         let mut sum = Counts::default();
         for answer in answers {
-            sum = sum.plus(wait(answer).await?);
+            sum = sum.plus(*wait(answer).await?);
         }
         Ok(sum)
     }
@@ -332,6 +349,7 @@ mod tests {
             body: Body::Page("http://x/".into()),
             from: None,
             expires: None,
+            trace: None,
         }))
     }
 

@@ -11,7 +11,7 @@ use std::{
 use futures_util::FutureExt;
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::stopping::Stopping;
+use crate::{metrics::Metrics, stopping::Stopping};
 
 /// Runs parts, and tells when one has failed. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,10 +24,6 @@ impl Supervisor {
     /// All is well. Once the server is `stopping`, its parts may end.
     #[must_use]
     pub fn new(stopping: Stopping) -> Self {
-        metrics::describe_counter!(
-            "encke_part_failures_total",
-            "Parts of the server that ended before their time; it stops then."
-        );
         Self { failed: watch::Sender::new(false), stopping }
     }
 
@@ -76,7 +72,7 @@ impl Supervisor {
 
     fn fail(&self, part: &'static str, why: &dyn Display) {
         tracing::error!(part, %why, "a part of the server has failed; the server stops");
-        metrics::counter!("encke_part_failures_total", "part" => part).increment(1);
+        Metrics::global().part_failures.of(part).inc();
         self.failed.send_replace(true);
     }
 }

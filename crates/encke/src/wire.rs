@@ -3,10 +3,10 @@
 use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use axum::Router;
-use encke_engine::{EngineError, EngineEvents};
+use encke_engine::{Cluster, Engine, EngineError, EngineEvents};
 use encke_hub::HubConfig;
 use encke_proto::Epoch;
-use mio::{Poll, Token, Waker, net::TcpListener};
+use mio::{Poll, Token, Waker};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::Socket;
 use tokio::{
@@ -15,42 +15,49 @@ use tokio::{
 };
 
 use crate::{
+    access_log::AccessLog,
     admission::{Admit, CommandHandler, Endpoints},
-    app::App,
-    auth::KeysError,
+    app::{App, AppError},
+    bounds_reload::{RetentionReload, UserBoundsReload},
     clock::{Clock, SystemClock},
-    cluster::{Inbox, Nodes, node_inbox},
+    cluster::{Bounds, Inbox, Nodes, node_inbox},
     config::{Config, ListenAddress},
     connection::{
         ConnectionLimit, ConnectionLimits, ListenerRole, RESERVED_MAX, TrustedProxies, tls::HandshakeLimit,
     },
     dialects::Registry,
     engines::{self, AddressError, OpenError, Opening},
-    key_sources::{FetchError, Jwks, watch_files},
+    freed_memory::give_back_after_crowds,
+    hook_events::Deliverer,
+    key_sources::{ConfiguredKeys, FetchError, Jwks},
     listeners::{
-        Handoffs, Routers,
+        Handoffs, RequestLimit, Routers,
         https::Https,
-        hyper_server::{ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, HyperServer},
+        hyper_server::{ADMIN_CONNECTIONS_MAX, HANDOFFS_MAX, HyperServer},
         tls_config::{TlsConfig, TlsError},
     },
+    panics,
     publishing::publish_record,
     random::{self, NoRandomness},
+    reload::Reload,
     revocation_log::{RevocationFeed, RevocationLog},
     router::router_of,
     server_api::inline,
     shards::{
-        AdminListener, Commands, Handoff, Mailbox, Parts, Peers, RulesReload, Shard, ShardCommand, Shards,
-        Timeouts, TlsListener, mailbox, open_engine_io,
+        AdminListener, Commands, Handoff, Mailbox, Parts, Peers, RulesReload, SessionObserver, Shard,
+        ShardCommand, Shards, StreamListener, Timeouts, TlsListener, mailbox, open_engine_io,
     },
+    stats::Stats,
+    traces::{ExportError, Tracer},
 };
 
-mod admin_sockets;
+mod listen_sockets;
 mod socket_file;
 mod sockets;
 
-pub use self::admin_sockets::Admin;
+pub use self::listen_sockets::Listening;
 use self::{
-    admin_sockets::AdminSockets,
+    listen_sockets::ListenSockets,
     sockets::{listen, reserve},
 };
 pub use crate::engines::Backing;
@@ -69,7 +76,7 @@ const IDLE_MS: u64 = 75_000;
 pub enum WireError {
     /// The address cannot be listened at.
     #[error("cannot listen at {0}: {1}")]
-    Listen(SocketAddr, io::Error),
+    Listen(ListenAddress, io::Error),
     /// The address for operators cannot be listened at.
     #[error("cannot listen at {0} (`admin_listen`): {1}")]
     ListenAdmin(ListenAddress, io::Error),
@@ -85,9 +92,15 @@ pub enum WireError {
     /// There can be no TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The keys are not there, or one cannot be used.
+    /// The access log cannot be written.
+    #[error("`access_log`: {0}")]
+    AccessLog(io::Error),
+    /// The keys are not there, one cannot be used, or there can be no client for hooks.
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    App(#[from] AppError),
+    /// There can be no client for the collector of traces.
+    #[error("`traces`: {0}")]
+    Traces(#[from] ExportError),
     /// Nothing can be fetched.
     #[error("`auth.jwks_url`: {0}")]
     Jwks(#[from] FetchError),
@@ -112,12 +125,14 @@ impl From<OpenError> for WireError {
 /// A server that is put together and at work.
 #[derive(Debug)]
 pub struct Server {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// The listener of `listen`.
+    pub main: Listening,
     /// Where it listens for TLS.
     pub tls_address: Option<SocketAddr>,
     /// The listener for operators, if they have one of their own.
-    pub admin: Option<Admin>,
+    pub admin: Option<Listening>,
+    /// How many connections it takes at most: as configured, or as there are file descriptors for.
+    pub max_connections: usize,
     /// What its handlers see.
     pub app: Arc<App>,
     /// Its shards' threads.
@@ -163,11 +178,11 @@ pub async fn wire_speaking(
     clock: Arc<dyn Clock>,
     open: impl AsyncFnOnce(EngineEvents) -> Result<Backing, WireError>,
 ) -> Result<Server, WireError> {
-    let workers = config.worker_count();
-    let unheard = |error| WireError::Listen(config.listen, error);
-    let (address, listeners) =
-        reserve(config.listen, workers, Duration::from_secs(config.heartbeat_s)).map_err(unheard)?;
-    let admin_sockets = reserve_admin(&config, workers)?;
+    panics::watch();
+    let (workers, heartbeat) = (config.worker_count(), Duration::from_secs(config.heartbeat_s));
+    let unheard = |error| WireError::Listen(config.listen.clone(), error);
+    let sockets = ListenSockets::reserve(&config.listen, workers, heartbeat).map_err(unheard)?;
+    let admin_sockets = reserve_admin(&config, workers, heartbeat)?;
     let tls = TlsConfig::of(&config).await?;
     let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
 
@@ -177,16 +192,14 @@ pub async fn wire_speaking(
     let feed = Arc::new(RevocationFeed::new(shards.clone()));
     let (told, messages) = (Arc::clone(&feed.told), Arc::new(commands));
     let Backing { engine, cluster } = open(EngineEvents { feed, messages }).await?;
-    let (grace_ms, node) = (config.session_grace_s * 1000, config.node.clone());
-    let nodes = cluster.map(|cluster| {
-        let revocations = RevocationLog::new(Arc::clone(&engine), shards.clone(), Arc::clone(&clock));
-        Nodes::new(Arc::clone(&engine), cluster, shards.clone(), revocations, node, grace_ms)
-    });
+    let nodes = cluster.map(|cluster| nodes(&config, &engine, cluster, &shards, &clock));
     let app = App::among(Arc::clone(&config), engine, shards.clone(), Arc::clone(&clock), nodes.clone())?;
     let among_nodes = join(nodes, inbox).await?;
     let admit = admit(&app, &config);
-    let (timeouts, connection_limit) = (timeouts(&config), connection_limit(&config));
-    let (handoffs, handoff_connections) = mpsc::channel(CONNECTIONS_MAX);
+    let (timeouts, max_connections) = (timeouts(&config), max_connections(&config));
+    let connection_limit = connection_limit(&config, max_connections);
+    let connections = Arc::clone(&connection_limit);
+    let (handoffs, handoff_connections) = mpsc::channel(HANDOFFS_MAX);
     let (stop, stopping) = watch::channel(false);
     app.copies.get_or_init(|| dialects.copies(&config));
     follow_changes(&app, &shards, told, &stopping).await?;
@@ -204,11 +217,11 @@ pub async fn wire_speaking(
         https,
         stopping,
     };
-    let hyper_server = app.supervisor.spawn("hyper", Handoffs::new(hyper_server).run(handoff_connections));
-
+    let handed_over = Handoffs::new(hyper_server, request_limit(&config));
+    let hyper_server = app.supervisor.spawn("hyper", handed_over.run(handoff_connections));
     // Not sooner: the kernel would accept clients that wait for an engine that is not there yet, while other
     // nodes could serve them.
-    let listeners = listen(address, listeners).map_err(unheard)?;
+    let (main, listeners) = sockets.listen(workers).map_err(unheard)?;
     let (admin, admin_listeners) = listen_admin(&app.config, admin_sockets, workers)?;
     let tls_address = tls_sockets.as_ref().map(|(address, _)| *address);
     let tls_listeners = listen_tls(tls, tls_sockets)?;
@@ -225,7 +238,44 @@ pub async fn wire_speaking(
         hub: hub_config(&app),
     };
     let threads = workers.start_all(rooms, listeners, tls_listeners, admin_listeners)?;
-    Ok(Server { address, tls_address, admin, app, threads, hyper_server, stop, among_nodes })
+    app.reports.stats().listens_at(addresses(&main, tls_address, admin.as_ref()));
+    look_after(&app, connections, &stop);
+    Ok(Server { main, tls_address, admin, max_connections, app, threads, hyper_server, stop, among_nodes })
+}
+
+/// Starts what looks at the server while it works: for its operators, and for memory to give back.
+fn look_after(app: &App, connections: Arc<ConnectionLimit>, stop: &watch::Sender<bool>) {
+    app.supervisor.spawn("stats", Arc::clone(app.reports.stats()).run(stop.subscribe()));
+    app.supervisor.spawn("freed memory", give_back_after_crowds(connections, stop.subscribe()));
+}
+
+/// Where it listens, as operators are told.
+fn addresses(main: &Listening, tls: Option<SocketAddr>, admin: Option<&Listening>) -> Vec<String> {
+    let tls = tls.map(|address| format!("https://{address}"));
+    let admin = admin.map(|admin| admin.address.url());
+    [main.address.url()].into_iter().chain(tls).chain(admin).collect()
+}
+
+/// This node among the others.
+fn nodes(
+    config: &Config,
+    engine: &Arc<dyn Engine>,
+    cluster: Arc<dyn Cluster>,
+    shards: &Shards,
+    clock: &Arc<dyn Clock>,
+) -> Arc<Nodes> {
+    let name = config.node.clone();
+    let revocations = RevocationLog::new(Arc::clone(engine), shards.clone(), Arc::clone(clock));
+    let stats = Stats::new(name.clone(), Arc::clone(engine), shards.clone(), Arc::clone(clock));
+    Nodes::new(Arc::clone(engine), cluster, shards.clone(), revocations, stats, name, bounds(config))
+}
+
+/// What holds for users and sessions on all nodes alike.
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        grace_ms: config.session_grace_s * 1000,
+        max_sessions_per_user: bound(config.max_sessions_per_user).max(1),
+    }
 }
 
 /// Joins the other nodes, if there are any.
@@ -246,33 +296,68 @@ async fn follow_changes(
     told: Arc<Notify>,
     stopping: &watch::Receiver<bool>,
 ) -> Result<(), WireError> {
-    follow_settings(app, shards);
+    let access_log = AccessLog::open(&app.config).map_err(WireError::AccessLog)?;
+    app.reloads.register(Arc::new(app.access_log.get_or_init(|| access_log).clone()));
+    trace(app)?;
+    follow_settings(app, shards).await;
     follow_keys(app, stopping).await?;
     follow_revocations(app, told, stopping).await?;
     publish_audit(app);
+    deliver_events(app, stopping)?;
+    Ok(())
+}
+
+/// Records traces and sends them, if there is a collector.
+fn trace(app: &App) -> Result<(), WireError> {
+    let Some((tracer, exporter)) = Tracer::of(&app.config.traces, &app.config.node)? else { return Ok(()) };
+    app.tracer.get_or_init(|| tracer);
+    app.supervisor.spawn("traces", exporter.run());
+    Ok(())
+}
+
+/// Writes down what happens to sessions and delivers it, if the application is told anything.
+fn deliver_events(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), WireError> {
+    let Some(writer) = &app.events else { return Ok(()) };
+    let (engine, clock) = (Arc::clone(&app.engine), Arc::clone(&app.clock));
+    let deliverer = Deliverer::new(&app.config, engine, clock, Arc::clone(writer)).map_err(AppError::from)?;
+    app.supervisor.spawn("hook events", Arc::clone(writer).run(stopping.clone()));
+    app.supervisor.spawn("hook deliveries", deliverer.run(stopping.clone()));
     Ok(())
 }
 
 /// The address for operators, if they have one of their own.
-fn reserve_admin(config: &Config, count: usize) -> Result<Option<AdminSockets>, WireError> {
-    AdminSockets::reserve(config, count).map_err(unheard_admin(config))
+fn reserve_admin(
+    config: &Config,
+    count: usize,
+    heartbeat: Duration,
+) -> Result<Option<ListenSockets>, WireError> {
+    let Some(address) = &config.admin_listen else { return Ok(None) };
+    ListenSockets::reserve(address, count, heartbeat).map(Some).map_err(unheard_admin(address))
 }
 
 /// The listeners there, one for each shard.
 fn listen_admin(
     config: &Config,
-    sockets: Option<AdminSockets>,
+    sockets: Option<ListenSockets>,
     count: usize,
-) -> Result<(Option<Admin>, Vec<AdminListener>), WireError> {
-    let Some(sockets) = sockets else { return Ok((None, Vec::new())) };
-    let (admin, listeners) = sockets.listen(count).map_err(unheard_admin(config))?;
-    Ok((Some(admin), listeners))
+) -> Result<(Option<Listening>, Vec<AdminListener>), WireError> {
+    let (Some(sockets), Some(address)) = (sockets, &config.admin_listen) else {
+        return Ok((None, Vec::new()));
+    };
+    let (admin, listeners) = sockets.listen(count).map_err(unheard_admin(address))?;
+    let connection_limit = ConnectionLimit::of(ConnectionLimits {
+        max: ADMIN_CONNECTIONS_MAX,
+        max_per_address: Some(0),
+        role: ListenerRole::Admin,
+        ..ConnectionLimits::default()
+    });
+    let of = |listener| AdminListener { listener, connection_limit: Arc::clone(&connection_limit) };
+    Ok((Some(admin), listeners.into_iter().map(of).collect()))
 }
 
 /// Why the address for operators cannot be listened at.
-fn unheard_admin(config: &Config) -> impl FnOnce(io::Error) -> WireError {
-    let address = config.admin_listen.clone().unwrap_or(ListenAddress::Tcp(config.listen));
-    move |error| WireError::ListenAdmin(address, error)
+fn unheard_admin(address: &ListenAddress) -> impl FnOnce(io::Error) -> WireError {
+    move |error| WireError::ListenAdmin(address.clone(), error)
 }
 
 /// What `listen` and `tls_listen` serve.
@@ -315,11 +400,18 @@ async fn follow_revocations(
     Ok(())
 }
 
-/// Takes keys of the server API and rules for channels as the configuration changes.
-fn follow_settings(app: &App, shards: &Shards) {
+/// Takes keys of the server API, rules for channels, limits, bounds and retention as the configuration
+/// changes.
+async fn follow_settings(app: &App, shards: &Shards) {
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
-    let (access, shards) = (Arc::clone(app.auth.access()), shards.clone());
-    app.reloads.register(Arc::new(RulesReload { access, shards }));
+    let (access, new_channels) = (Arc::clone(app.auth.access()), Arc::clone(&app.new_channels));
+    app.reloads.register(Arc::new(RulesReload { access, shards: shards.clone() }));
+    let (shards, nodes) = (shards.clone(), app.sessions.nodes().cloned());
+    app.reloads.register(Arc::new(UserBoundsReload { shards, new_channels, nodes }));
+    app.reloads.register(Arc::clone(&app.rate_limits) as Arc<dyn Reload>);
+    if let Some(retention) = RetentionReload::of(&app.engine, &app.config).await {
+        app.reloads.register(Arc::new(retention));
+    }
 }
 
 /// Publishes audit records to their channel, if there is one. What it does not take the log has.
@@ -338,10 +430,9 @@ fn publish_audit(app: &Arc<App>) {
 
 /// Takes keys that tokens are verified with as they change: in files, and at their issuer.
 async fn follow_keys(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), WireError> {
-    if app.config.auth.keys.iter().any(|key| key.file.is_some()) {
-        let work = watch_files(Arc::clone(&app.config), Arc::clone(&app.auth), stopping.clone());
-        app.supervisor.spawn("token keys", work);
-    }
+    let keys = ConfiguredKeys::new(Arc::clone(&app.auth), Arc::clone(&app.config));
+    app.reloads.register(Arc::new(keys.clone()));
+    app.supervisor.spawn("token keys", keys.watch(stopping.clone()));
     if let Some(url) = &app.config.auth.jwks_url {
         let mut jwks = Jwks::new(url.clone(), Arc::clone(&app.auth), Arc::clone(&app.clock))?;
         // Clients come as soon as there is a listener, and their keys should be there.
@@ -356,9 +447,9 @@ fn admit(app: &App, config: &Config) -> Admit {
         auth: Arc::clone(&app.auth),
         rate_limits: Arc::clone(&app.rate_limits),
         stopping: app.stopping.clone(),
-        origins: config.allowed_origins.clone().into(),
         hold_s: config.hold_s,
         compression: config.websocket_compression,
+        decisions: app.decisions.clone(),
     }
 }
 
@@ -367,14 +458,29 @@ fn https(config: &Config, tls: Option<&TlsConfig>, sockets: Option<&(SocketAddr,
     tls.zip(sockets).map(|(tls, (address, _))| tls.https(config, address.port())).unwrap_or_default()
 }
 
-/// The limit of connections: no more than there are file descriptors for.
-fn connection_limit(config: &Config) -> Arc<ConnectionLimit> {
+/// How many connections there may be: no more than there are file descriptors for.
+fn max_connections(config: &Config) -> usize {
     let of_operators = if config.admin_listen.is_some() { ADMIN_CONNECTIONS_MAX + RESERVED_MAX } else { 0 };
     let kept = DESCRIPTORS_KEPT + RESERVED_MAX + of_operators;
-    let max_connections = bound(config.max_connections).min(descriptors().saturating_sub(kept)).max(1);
+    bound(config.max_connections).min(descriptors().saturating_sub(kept)).max(1)
+}
+
+fn connection_limit(config: &Config, max_connections: usize) -> Arc<ConnectionLimit> {
     let max_per_address = config.max_connections_per_address.map(bound);
     let (role, proxies) = (main_role(config), TrustedProxies::new(&config.trusted_proxies));
-    ConnectionLimit::of(ConnectionLimits { max: max_connections, max_per_address, role, proxies })
+    ConnectionLimit::of(ConnectionLimits {
+        max: max_connections,
+        max_per_address,
+        role,
+        proxies,
+        ..ConnectionLimits::default()
+    })
+}
+
+/// The limit of connections with requests that do not wait.
+fn request_limit(config: &Config) -> RequestLimit {
+    let max_per_address = config.max_request_connections_per_address.map(bound);
+    RequestLimit::new(bound(config.max_request_connections), max_per_address)
 }
 
 /// What the threads of all shards are started with.
@@ -395,7 +501,7 @@ impl Workers {
     fn start_all(
         &self,
         rooms: Vec<Room>,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<StreamListener>,
         tls_listeners: Vec<TlsListener>,
         admin_listeners: Vec<AdminListener>,
     ) -> io::Result<Vec<thread::JoinHandle<()>>> {
@@ -413,11 +519,13 @@ impl Workers {
         &self,
         index: usize,
         room: Room,
-        (listener, tls, admin): (TcpListener, Option<TlsListener>, Option<AdminListener>),
+        (listener, tls, admin): (StreamListener, Option<TlsListener>, Option<AdminListener>),
     ) -> io::Result<thread::JoinHandle<()>> {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;
-        let (engine_io, work) = open_engine_io(Arc::clone(&app.engine), Arc::clone(&app.clock), mailbox);
+        let observer = app.events.clone().map(|events| events as Arc<dyn SessionObserver>);
+        let (engine, clock) = (Arc::clone(&app.engine), Arc::clone(&app.clock));
+        let (engine_io, work) = open_engine_io(engine, clock, mailbox, observer.clone());
         app.supervisor.spawn("engine-io", work);
         let shard = Shard::new(Parts {
             poll,
@@ -435,10 +543,13 @@ impl Workers {
             admit: self.admit.clone(),
             endpoints: Arc::clone(&self.endpoints),
             peers: app.sessions.nodes().map(|nodes| Arc::clone(nodes) as Arc<dyn Peers>),
+            observer,
+            tracer: app.tracer.get().cloned(),
             command_handler: self.command_handler.clone(),
             connection_limit: Arc::clone(&self.connection_limit),
             clock: Arc::clone(&app.clock),
             hub: self.hub.clone(),
+            access_log: app.access_log.get().cloned(),
             timeouts: self.timeouts,
             redirects: self.redirects,
             slow: config.slow,

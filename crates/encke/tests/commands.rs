@@ -288,6 +288,8 @@ fn every_command_that_prints_can_print_json() {
         &["publish", "--json", "--channel", "news", "--data", "1"],
         &["who", "--json"],
         &["sessions", "--json"],
+        &["channels", "--json"],
+        &["history", "news", "--json"],
     ] {
         objects(&server.run(args));
     }
@@ -338,4 +340,100 @@ fn what_is_deleted_is_gone() {
     }
     let both = ["delete", "--user", "alice", "--channel", "news"];
     assert!(error(&server.run(&both), 2).contains("cannot be used with"));
+}
+
+#[test]
+fn channels_history_and_receipts_are_shown() {
+    let server = Server::start();
+    for n in 1..=5 {
+        objects(&server.run(&["publish", "--channel", "news", "--data", &n.to_string()]));
+    }
+    let channels = objects(&server.run(&["channels"]));
+    assert_eq!(
+        (channels.len(), &channels[0]["channel"], &channels[0]["head"]),
+        (1, &json!("news"), &json!(5))
+    );
+    let shown = |args: &[&str]| -> Vec<Value> {
+        objects(&server.run(args)).into_iter().map(|message| message["data"].clone()).collect()
+    };
+    assert_eq!(shown(&["history", "news"]), [json!(1), json!(2), json!(3), json!(4), json!(5)]);
+    assert_eq!(shown(&["history", "news", "--last", "2"]), [json!(4), json!(5)]);
+    assert_eq!(shown(&["history", "news", "--all"]).len(), 5);
+    let pushed = objects(&server.run(&["push", "--to", "alice", "bob", "--data", "7"])).remove(0);
+    assert_eq!(shown(&["history", "@alice"]), [json!(7)]);
+    let receipts = objects(&server.run(&["receipts", pushed["id"].as_str().unwrap()]));
+    let states = receipts.iter().map(|one| (one["user"].as_str().unwrap(), one["state"].as_str().unwrap()));
+    assert_eq!(states.collect::<Vec<_>>(), [("alice", "queued"), ("bob", "queued")]);
+    error(&server.run(&["receipts", "absent"]), 1);
+    for args in
+        [&["history"][..], &["history", "news", "--last", "0"], &["history", "a", "--all", "--last", "1"]]
+    {
+        error(&server.run(args), 2);
+    }
+}
+
+#[test]
+fn a_token_of_another_user_is_told_before_anything_is_asked() {
+    let server = Server::start();
+    let token = program(&server.dir, &["token", "--user", "alice"]).output().unwrap();
+    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+    let words = error(&server.run(&["listen", "--user", "bob", "--token", &token]), 2);
+    assert!(
+        words.contains("the token is of the user \"alice\", not of \"bob\": give --user alice"),
+        "{words}"
+    );
+    let words = error(&server.run(&["listen", "--user", "bob", "--token", "nonsense"]), 1);
+    assert!(words.contains("unauthorized"), "{words}");
+}
+
+#[test]
+fn a_store_is_backed_up_and_restored_and_says_so_as_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["serve", "--dev", "--listen", "127.0.0.1:0", "--engine", "log"];
+    let child = program(&dir, &args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut server = Running(child);
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let run = |args: &[&str]| program(&dir, args).output().unwrap();
+    let copied = objects(&run(&["backup", "copy", "--json"])).remove(0);
+    assert_eq!(copied["directory"], "copy");
+    assert!(copied["bytes"].as_u64().unwrap() > 0);
+    assert!(
+        String::from_utf8(run(&["store", "backup", "other"]).stdout).unwrap().ends_with("bytes in other\n")
+    );
+    assert_eq!(objects(&run(&["store", "check", "copy", "--json"]))[0]["damages"], json!([]));
+    drop(server);
+    let restored = objects(&run(&["restore", "copy", "--data", "new", "--json"])).remove(0);
+    assert_eq!((&restored["bytes"], &restored["directory"]), (&copied["bytes"], &json!("new/log")));
+}
+
+/// A shell reads what it is given: bash is there wherever the tests run.
+#[test]
+fn shells_and_man_know_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = |args: &[&str]| {
+        let output = program(&dir, args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = printed(&["completions", shell]);
+        for word in ["history", "check-config", "receipts"] {
+            assert!(completions.contains(word), "{shell}: {word}");
+        }
+    }
+    std::fs::write(dir.path().join("encke.bash"), printed(&["completions", "bash"])).unwrap();
+    let script = "source ./encke.bash; COMP_WORDS=(encke hist); COMP_CWORD=1; _encke encke hist encke; \
+                  echo \"${COMPREPLY[@]}\"";
+    let completed = Command::new("bash").args(["-c", script]).current_dir(dir.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&completed.stdout), "history\n", "{completed:?}");
+    error(&program(&dir, &["completions", "tcsh"]).output().unwrap(), 2);
+    assert!(printed(&["man"]).contains(".TH encke 1"));
+    assert_eq!(printed(&["man", "--dir", "man1"]), "");
+    for (page, word) in
+        [("encke.1", "Exit status"), ("encke-push.1", "Examples"), ("encke-config-show.1", "masked")]
+    {
+        let text = std::fs::read_to_string(dir.path().join("man1").join(page)).unwrap_or_default();
+        assert!(text.contains(word), "{page}: {text}");
+    }
 }

@@ -12,6 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use encke::{
+    auth::{Claims, Grant, TokenKey},
+    config::Secret,
+};
+use encke_proto::UserId;
 use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName},
@@ -190,7 +195,7 @@ fn a_certificate_that_is_no_regular_file_is_refused_and_does_not_hold_up_the_sta
             std::thread::sleep(Duration::from_millis(5));
         };
         let log = fs::read_to_string(dir.path().join("log")).unwrap();
-        assert!(status.is_some_and(|status| status.code() == Some(1)), "{file}: {log}");
+        assert!(status.is_some_and(|status| status.code() == Some(64)), "{file}: {log}");
         assert!(log.contains(file) && log.contains("no regular file"), "{log}");
     }
 }
@@ -246,8 +251,8 @@ fn a_mistake_changes_nothing_and_is_told() {
     let good = settings("first", "log = \"debug\"");
     let mistakes = [
         ("hold_s = 0\nlog = \"debug\"", "hold_s"),
-        ("no words", "encke.toml line"),
-        ("log = \"encke=loud\"", "`log`"),
+        ("no words", "encke.toml:8:4: "),
+        ("log = \"encke=loud\"", "encke.toml:8:1: log: "),
         ("log = \"debug\"\ntls_certificates = [{ cert = \"none.pem\", key = \"none.pem\" }]", "none.pem"),
     ];
     for (more, named) in mistakes {
@@ -376,4 +381,97 @@ fn a_stream_ends_with_the_key_that_it_was_begun_with() {
     socket.write_all(push.as_bytes()).unwrap();
     until(&mut socket, "\"code\":\"unauthorized\"");
     until(&mut socket, "\r\n0\r\n");
+}
+
+/// The status and the body of an answer to a client or a backend, which is known by what it brings.
+fn asked(server: &Server, line: &str, bearer: &str, body: &str) -> (u16, String) {
+    let mut socket = TcpStream::connect(server.addresses[0]).unwrap();
+    write!(
+        socket,
+        "{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {bearer}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+/// A token that is signed with this secret.
+fn token(secret: &str, user: &str) -> String {
+    let claims = Claims {
+        user: UserId::new(user).unwrap(),
+        expires_s: 4_000_000_000,
+        issued_s: None,
+        jti: None,
+        channels: Grant::all(),
+        publish: Grant::all(),
+    };
+    TokenKey::hs256(&Secret::new(secret.to_owned())).sign(&claims).unwrap()
+}
+
+const API_KEY: &str = "4f1c9be07d3a4f1c";
+const SIGNS: &str = "a-secret-that-tokens-are-signed-with-first";
+const SIGNS_NEXT: &str = "a-secret-that-tokens-are-signed-with-next";
+
+/// What keeps a server from harm changes while clients are served: keys, limits, bounds and retention.
+#[test]
+fn keys_limits_bounds_and_retention_change_at_a_hangup_and_what_cannot_is_named() {
+    let key = |secret: &str| format!("[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"{secret}\"\n");
+    let before = format!("api_key = \"{API_KEY}\"\nmax_sessions_per_user = 5\n{}", key(SIGNS));
+    let (mut server, _) = Server::new(&before);
+    let poll = |server: &Server, secret: &str| {
+        asked(server, "GET /v1/poll?cursor=earliest&hold_s=0", &token(secret, "alice"), "").0
+    };
+    let kept = |server: &Server| {
+        let (_, body) = asked(server, "GET /api/channels/news/history", API_KEY, "");
+        body.matches("\"offset\"").count()
+    };
+    let publish =
+        |server: &Server| asked(server, "POST /api/publish", API_KEY, "{\"channel\":\"news\",\"data\":1}").0;
+    let say = |server: &Server, secret: &str| {
+        asked(server, "POST /v1/publish", &token(secret, "alice"), "{\"channel\":\"talk\",\"data\":1}").0
+    };
+    for _ in 0..6 {
+        assert_eq!(publish(&server), 202);
+    }
+    assert_eq!((poll(&server, SIGNS), poll(&server, SIGNS_NEXT), kept(&server)), (200, 401, 6));
+    assert_eq!((0..4).map(|_| say(&server, SIGNS)).collect::<Vec<_>>(), [202; 4]);
+
+    // A key that is too short is a mistake; nothing of the same reading is taken.
+    let after = format!(
+        "api_key = \"{API_KEY}\"\nmax_sessions_per_user = 1\nmax_connections_per_address = 77\n{}\
+         [retention_default]\nmax_messages = 2\n[limits]\nuser_publishes_per_s = 1\nburst_s = 1\n",
+        key(SIGNS_NEXT)
+    );
+    let too_large = format!("hold_s = 9223372036854775808\n{after}");
+    for (count, wrong) in [after.replace(SIGNS_NEXT, "short"), too_large].iter().enumerate() {
+        fs::write(server.path("encke.toml"), settings("first", wrong)).unwrap();
+        server.hang_up();
+        let log = server.log();
+        assert_eq!(log.matches("nothing is changed").count(), count + 1, "{log}");
+    }
+    assert_eq!((poll(&server, SIGNS), say(&server, SIGNS), publish(&server)), (200, 202, 202));
+    assert_eq!(kept(&server), 7);
+
+    fs::write(server.path("encke.toml"), settings("first", &after)).unwrap();
+    server.hang_up();
+    let log = server.log();
+    let changed = log.lines().rfind(|line| line.contains("changed=\"")).unwrap();
+    for name in ["auth.keys", "limits.user_publishes_per_s", "max_sessions_per_user", "retention_default"] {
+        assert!(changed.contains(name), "{name}: {changed}");
+    }
+    let left = log.lines().rfind(|line| line.contains("restart only")).unwrap();
+    assert!(left.contains("max_connections_per_address") && !left.contains("auth.keys"), "{left}");
+    assert_eq!((poll(&server, SIGNS), poll(&server, SIGNS_NEXT)), (401, 200));
+    server.until("what is over the rules is gone", |server| publish(server) == 202 && kept(server) == 2);
+    assert!((0..4).map(|_| say(&server, SIGNS_NEXT)).any(|status| status == 429), "a second has one");
+    for _ in 0..2 {
+        let (status, _) = asked(&server, "GET /v1/poll?hold_s=0", &token(SIGNS_NEXT, "bob"), "");
+        assert_eq!(status, 200);
+    }
+    let (_, sessions) = asked(&server, "GET /api/sessions?user=bob", API_KEY, "");
+    assert_eq!(sessions.matches("\"session\":").count(), 1, "{sessions}");
 }

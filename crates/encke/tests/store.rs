@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod hook_endpoint;
+#[path = "store/hook_events.rs"]
+mod hook_events;
 mod site;
 
 use std::{

@@ -280,6 +280,7 @@ async fn a_store_of_more_segments_than_a_shell_has_descriptors_is_copied() {
             from: None,
             time: Time(1),
             expires: None,
+            trace: None,
         };
         engine.append(append).await.unwrap();
     }

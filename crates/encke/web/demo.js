@@ -276,7 +276,7 @@ function onPage(from, message) {
 /** @param {Encke} from @param {any} message */
 function show(from, message) {
   current = message;
-  const loaded = showPage(at('page'), message, { client: from });
+  const loaded = showPage(at('page'), message, { client: from, shown: 'loaded' });
   const frame = at('page').firstElementChild;
   frame.id = 'page-frame';
   frame.dataset.message = message.id;
@@ -352,11 +352,12 @@ function onGap({ channel, from, to }) {
 /** @param {Element} entry */
 function log(entry) {
   const list = at('messages');
+  const frame = at('messages-log');
   // A reader who has scrolled back must not be torn away by what is new.
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  const atEnd = frame.scrollHeight - frame.scrollTop - frame.clientHeight < 40;
   list.append(entry);
   while (list.childElementCount > MOST_MESSAGES) list.firstElementChild.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
+  if (atEnd) frame.scrollTop = frame.scrollHeight;
   at('clear-button').hidden = false;
 }
 

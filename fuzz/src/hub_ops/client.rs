@@ -102,7 +102,11 @@ impl Client {
                     });
                 }
             }
-            Pulled::Gap(_) | Pulled::Message(_) | Pulled::Unsubscribed(_) | Pulled::Nothing => {}
+            Pulled::Gap(_)
+            | Pulled::Message(_)
+            | Pulled::Unsubscribed(_)
+            | Pulled::Expiring(_)
+            | Pulled::Nothing => {}
         }
     }
 

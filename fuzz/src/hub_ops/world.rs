@@ -217,13 +217,13 @@ impl World {
             let channel = match item {
                 Pulled::Message(entry) => entry.message().channel.clone(),
                 Pulled::Gap(gap) => gap.channel.clone(),
-                Pulled::Unsubscribed(_) | Pulled::Nothing => continue,
+                Pulled::Unsubscribed(_) | Pulled::Expiring(_) | Pulled::Nothing => continue,
             };
             self.history.note(Record::Sent { session, channel });
         }
         let cursor = self.cursor_of(key);
         if let Some(receipt) = self.hub.owed(key) {
-            self.hub.handed(receipt);
+            self.hub.handed(receipt, self.now);
         }
         if lost {
             self.detach(at);
@@ -428,7 +428,9 @@ impl World {
                 | Output::Absent(_)
                 | Output::Watch(_)
                 | Output::Unwatch(_)
-                | Output::Closed { .. } => {}
+                | Output::Closed { .. }
+                | Output::Shown { .. }
+                | Output::Traced(_) => {}
             }
         }
         if let Err(what) = self.hub.check() {

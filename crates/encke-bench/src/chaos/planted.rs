@@ -364,6 +364,44 @@ fn every_bug_that_is_planted_beside_a_loss_is_found() {
     );
 }
 
+/// The engine loses the log of a user, and is restarted after more was pushed: of the epoch between, in which
+/// the user's client began anew, no client was handed a message.
+fn with_an_unseen_epoch(place: u64) -> Vec<Note> {
+    let mut notes = honest();
+    let own = user(0).channel();
+    let unseen = |offset| Position { epoch: Epoch(8), offset };
+    let next = |offset| Position { epoch: Epoch(9), offset };
+    let more = |id| Note::Invoked { id, to: vec![own.clone()] };
+    let accepted = |id| Note::Accepted { id, at: Vec::new(), push: Some(format!("push {id}")) };
+    let after = |position| {
+        let entries = vec![(channel("a"), at(6)), (channel("b"), at(6)), (own.clone(), position)];
+        Cursor { entries, closed: false }
+    };
+    let gap = Note::Gap { client: 0, channel: own.clone(), from: 7, to: None };
+    let began = Note::Began { client: 0, user: user(0), cursor: after(unseen(place)) };
+    let loss = Note::Loss { since_ms: 0, until_ms: 1_000 };
+    let delivered = Note::Delivered { client: 0, channel: own.clone(), position: next(3), id: 103 };
+    let between = [
+        vec![loss, gap, more(101), accepted(101), more(102), accepted(102), Note::Tried { client: 0 }, began],
+        vec![Note::Resumed { client: 0, cursor: after(next(place)) }, more(103), delivered, accepted(103)],
+    ];
+    *log_of(&mut notes, "@u0") = vec![(next(1), 101), (next(2), 102), (next(3), 103)];
+    let first_log = notes.iter().position(|note| matches!(note, Note::Log { .. })).unwrap();
+    notes.splice(first_log..first_log, between.concat());
+    notes
+}
+
+#[test]
+fn an_epoch_in_which_no_message_was_seen_holds_what_was_accepted_before_it_was_named() {
+    assert_eq!(found(|notes| *notes = with_an_unseen_epoch(2)), []);
+    // A client that comes to the end of the log without what is behind its place has lost that.
+    let lost = found(|notes| {
+        *notes = with_an_unseen_epoch(1);
+        notes.retain(|note| !matches!(note, Note::Tried { .. }));
+    });
+    assert!(lost.contains(&Kind::Lost), "{lost:?}");
+}
+
 #[test]
 fn a_receipt_that_was_given_while_the_engine_may_have_lost_it_is_not_expected() {
     let queued = |notes: &mut Vec<Note>| {

@@ -13,17 +13,15 @@ use std::{
 
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpListener, TcpSocket, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc,
     time::{sleep, timeout},
 };
 
 use super::phase::{Look, Stage};
 use crate::choice::Choice;
+use crate::tls;
 
 /// How much is read at a time.
 const READ_BYTES: usize = 16 * 1024;
@@ -92,17 +90,41 @@ pub enum Side {
 pub struct Upstream {
     nodes: Arc<[SocketAddr]>,
     next: Arc<AtomicUsize>,
+    tls: Option<tls::Client>,
 }
+
+/// Both directions of a connection to a server, plain or under TLS.
+trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Line for T {}
 
 impl Upstream {
     /// To these, in turn.
     #[must_use]
     pub fn new(nodes: &[SocketAddr]) -> Self {
-        Self { nodes: nodes.into(), next: Arc::default() }
+        Self { nodes: nodes.into(), next: Arc::default(), tls: None }
     }
 
-    /// A connection to the next one that takes it.
-    async fn connect(&self, receive_bytes: Option<u32>) -> io::Result<TcpStream> {
+    /// The same under TLS: what clients say in plain text is sealed here.
+    #[must_use]
+    pub fn secured(self, tls: tls::Client) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// A connection to the next one that takes it, which is reset when it is dropped if it `resets`.
+    async fn connect(&self, receive_bytes: Option<u32>, resets: bool) -> io::Result<Box<dyn Line>> {
+        let socket = self.connect_plain(receive_bytes).await?;
+        socket.set_nodelay(true)?;
+        if resets {
+            SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+        }
+        match &self.tls {
+            None => Ok(Box::new(socket)),
+            Some(tls) => Ok(Box::new(timeout(CONNECT, tls.secure(socket)).await??)),
+        }
+    }
+
+    async fn connect_plain(&self, receive_bytes: Option<u32>) -> io::Result<TcpStream> {
         let mut refused = io::Error::from(io::ErrorKind::NotConnected);
         for _ in 0..self.nodes.len() {
             let node = self.nodes[self.next.fetch_add(1, Ordering::Relaxed) % self.nodes.len()];
@@ -208,16 +230,16 @@ async fn carry(
     mut look: Look,
     count: Arc<Count>,
 ) -> io::Result<()> {
-    let upstream = server.connect(matches!(way, Way::Trickle(_)).then_some(TRICKLE_BUFFER_BYTES)).await?;
+    let resets = matches!(way, Way::Reset(_));
+    let receive_bytes = matches!(way, Way::Trickle(_)).then_some(TRICKLE_BUFFER_BYTES);
+    let upstream = server.connect(receive_bytes, resets).await?;
     client.set_nodelay(true)?;
-    upstream.set_nodelay(true)?;
-    if matches!(way, Way::Reset(_)) {
+    if resets {
         // Without a close: what is under way is thrown away, as by a router that forgot.
         SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
-        SockRef::from(&upstream).set_linger(Some(Duration::ZERO))?;
     }
     let (client_reads, client_writes) = client.into_split();
-    let (server_reads, server_writes) = upstream.into_split();
+    let (server_reads, server_writes) = split(upstream);
     let (again, agains) = mpsc::channel(AGAIN_QUEUE_MAX);
     if way == Way::Again {
         tokio::spawn(send_again(server, agains, Choice(choice.0 ^ 3), look.clone(), count));
@@ -264,7 +286,11 @@ struct Pump {
 }
 
 impl Pump {
-    async fn run(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
+    async fn run(
+        mut self,
+        mut from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; READ_BYTES];
         let mut seen = 0_u64;
         loop {
@@ -300,6 +326,7 @@ impl Pump {
                     _ => {
                         for byte in &bytes[room..] {
                             to.write_all(&[*byte]).await?;
+                            to.flush().await?;
                             sleep(Duration::from_secs(1)).await;
                         }
                     }
@@ -313,21 +340,22 @@ impl Pump {
         std::future::pending().await
     }
 
-    async fn write(&mut self, to: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()> {
+    async fn write(&mut self, to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
         match self.way {
             Way::Late(ms) => {
                 sleep(Duration::from_millis(u64::from(ms + self.choice.below(ms)))).await;
-                to.write_all(bytes).await
+                to.write_all(bytes).await?;
             }
             Way::Slices(size) => {
                 for slice in bytes.chunks(size as usize) {
                     to.write_all(slice).await?;
+                    to.flush().await?;
                     tokio::task::yield_now().await;
                 }
-                Ok(())
             }
-            _ => to.write_all(bytes).await,
+            _ => to.write_all(bytes).await?,
         }
+        to.flush().await
     }
 }
 
@@ -349,8 +377,9 @@ async fn send_again(
             return;
         }
         let exchange = async {
-            let mut socket = server.connect(None).await?;
+            let mut socket = server.connect(None, false).await?;
             socket.write_all(&request).await?;
+            socket.flush().await?;
             socket.read(&mut vec![0; READ_BYTES]).await
         };
         if matches!(timeout(AGAIN_TIMEOUT, exchange).await, Ok(Ok(1..))) {

@@ -53,14 +53,17 @@ pub struct Outcome {
 pub async fn run(setting: &Setting, program: &Path, log: &Path) -> io::Result<Outcome> {
     let mut choice = Choice(setting.seed);
     let mut server = Server::new(program, &setting.engine, &mut choice)?;
+    let secured = if setting.tls { Some(server.secure(&mut choice)?) } else { None };
     server.start(None).await?;
+    let upstream = || match &secured {
+        Some((address, tls)) => Upstream::new(&[*address]).secured(tls.clone()),
+        None => Upstream::new(&[server.address]),
+    };
     let evidence = Evidence::new();
     let phase = PhaseSender::new();
     let mut seed = || u64::from(choice.below(u32::MAX)) << 32 | u64::from(choice.below(u32::MAX));
-    let for_subscribers =
-        Proxy::start(Upstream::new(&[server.address]), Side::Subscribers, seed(), phase.look()).await?;
-    let for_publishers =
-        Proxy::start(Upstream::new(&[server.address]), Side::Publishers, seed(), phase.look()).await?;
+    let for_subscribers = Proxy::start(upstream(), Side::Subscribers, seed(), phase.look()).await?;
+    let for_publishers = Proxy::start(upstream(), Side::Publishers, seed(), phase.look()).await?;
     let addresses = ProxyAddresses {
         direct: server.address,
         subscribers: for_subscribers.address,

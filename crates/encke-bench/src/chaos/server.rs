@@ -13,7 +13,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::sleep};
 
 use super::{clock::Clock, peer::Peer};
-use crate::{choice::Choice, server::Scratch};
+use crate::{
+    choice::Choice,
+    server::Scratch,
+    tls::{self, Identity},
+};
 
 /// How long it may take to be there, and to be gone when it was asked to go.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,6 +75,8 @@ pub struct Server {
     name: String,
     peer: Option<Peer>,
     scratch: Scratch,
+    /// Where it listens for TLS as well, and with which certificate.
+    tls: Option<(SocketAddr, Identity)>,
     /// Where its data is now.
     pub data: PathBuf,
     child: Option<Child>,
@@ -119,12 +125,24 @@ impl Server {
             name,
             peer,
             scratch,
+            tls: None,
             data,
             child: None,
             lives: 0,
             slowest_start,
             slowest_stop,
         })
+    }
+
+    /// Has it listen for TLS as well, from its next start on: where, and for clients that trust it.
+    ///
+    /// # Errors
+    /// When there is no port, or no certificate.
+    pub fn secure(&mut self, choice: &mut Choice) -> io::Result<(SocketAddr, tls::Client)> {
+        let (address, identity) = (free_port(choice)?, Identity::make(self.scratch.path())?);
+        let client = identity.client(false)?;
+        self.tls = Some((address, identity));
+        Ok((address, client))
     }
 
     /// A place for files beside its data.
@@ -148,6 +166,12 @@ impl Server {
             .env("ENCKE_API_KEY", &self.keys.api)
             .env("ENCKE_TOKEN_SECRET", &self.keys.secret);
         command.env("ENCKE_NODE", &self.name);
+        if let Some((address, identity)) = &self.tls {
+            command
+                .env("ENCKE_TLS_LISTEN", address.to_string())
+                .env("ENCKE_TLS_CERT", &identity.certificate)
+                .env("ENCKE_TLS_KEY", &identity.key);
+        }
         if let Some(clock) = clock {
             clock.apply(&mut command);
         }

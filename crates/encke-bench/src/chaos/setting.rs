@@ -9,6 +9,8 @@ pub struct Setting {
     pub seed: u64,
     /// The server's engine.
     pub engine: String,
+    /// Whether what goes through the proxies goes on to the server under TLS.
+    pub tls: bool,
     /// How many faults of each kind.
     pub counts: Counts,
     /// How many deliveries there are at least.

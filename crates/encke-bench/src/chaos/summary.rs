@@ -42,7 +42,7 @@ pub fn line(verdict: &Verdict) -> String {
 pub fn markdown(setting: &Setting, outcome: &Outcome) -> String {
     let verdict = &outcome.verdict;
     let mut text = format!(
-        "Commit {}, seed {}, {:.0} s, {} subscribers, {} publishers, {:.0} messages/s. Engine {}. {}\n\n",
+        "Commit {}, seed {}, {:.0} s, {} subscribers, {} publishers, {:.0} messages/s. Engine {}{}. {}\n\n",
         commit(),
         setting.seed,
         outcome.seconds,
@@ -50,6 +50,7 @@ pub fn markdown(setting: &Setting, outcome: &Outcome) -> String {
         setting.publishers,
         setting.rate,
         setting.engine,
+        if setting.tls { ", clients over TLS" } else { "" },
         match &*setting.engine {
             "log" => "`accepted` after an fsync by group commit.",
             _ => "",

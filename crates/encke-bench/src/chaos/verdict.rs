@@ -117,6 +117,16 @@ struct Look {
     at_offset: BTreeMap<Offset, Id>,
 }
 
+/// What cursors say of an epoch.
+#[derive(Clone, Copy)]
+struct Heard {
+    epoch: Epoch,
+    /// Which note named it first.
+    at: usize,
+    /// The furthest that any cursor was.
+    reach: Offset,
+}
+
 /// Who says that which message is where. Publishers, subscribers and the logs must agree.
 #[derive(Default)]
 struct Claims {
@@ -127,11 +137,12 @@ struct Claims {
     copies: BTreeMap<(ChannelName, Id), Vec<Offset>>,
     /// When each message was first sent.
     invoked: BTreeMap<Id, usize>,
+    /// When each message was first known to be accepted.
+    accepted: BTreeMap<Id, usize>,
     /// What the server had each time when it was asked: which note that is, and what was in it.
     logged: BTreeMap<ChannelName, Vec<Look>>,
-    /// The epochs of each channel in the order in which they were first heard of, and the furthest that any
-    /// cursor was in each.
-    epochs: BTreeMap<ChannelName, Vec<(Epoch, Offset)>>,
+    /// The epochs of each channel in the order in which they were first heard of.
+    epochs: BTreeMap<ChannelName, Vec<Heard>>,
 }
 
 impl Claims {
@@ -143,6 +154,7 @@ impl Claims {
                     claims.invoked.insert(*id, at);
                 }
                 Note::Accepted { id, at: positions, .. } => {
+                    claims.accepted.entry(*id).or_insert(at);
                     for (channel, position) in positions {
                         claims.claim(
                             channel,
@@ -156,7 +168,7 @@ impl Claims {
                 }
                 Note::Began { cursor, .. } | Note::Resumed { cursor, .. } => {
                     for (channel, position) in &cursor.entries {
-                        claims.heard_of(channel, *position);
+                        claims.heard_of(channel, *position, at);
                     }
                 }
                 Note::Delivered { channel, position, id, .. } => {
@@ -207,7 +219,7 @@ impl Claims {
     /// In which epochs what had these offsets is not in the log any more, as it was read next.
     fn gone(&self, channel: &ChannelName, (from, to): (Offset, Offset), ms: u64, logs: &Logs) -> Vec<Epoch> {
         let look = self.logged.get(channel).and_then(|looks| looks.iter().find(|look| look.asked_ms > ms));
-        let epochs = self.epochs.get(channel).into_iter().flatten().map(|(epoch, _)| *epoch);
+        let epochs = self.epochs.get(channel).into_iter().flatten().map(|heard| heard.epoch);
         let is_gone = |epoch: &Epoch| {
             let Some(log) = logs.of.get(&(channel.clone(), *epoch)) else { return false };
             look.is_some_and(|look| {
@@ -217,11 +229,11 @@ impl Claims {
         epochs.filter(is_gone).collect()
     }
 
-    fn heard_of(&mut self, channel: &ChannelName, position: Position) {
+    fn heard_of(&mut self, channel: &ChannelName, position: Position, at: usize) {
         let epochs = self.epochs.entry(channel.clone()).or_default();
-        match epochs.iter_mut().find(|(epoch, _)| *epoch == position.epoch) {
-            Some((_, reach)) => *reach = (*reach).max(position.offset),
-            None => epochs.push((position.epoch, position.offset)),
+        match epochs.iter_mut().find(|heard| heard.epoch == position.epoch) {
+            Some(heard) => heard.reach = heard.reach.max(position.offset),
+            None => epochs.push(Heard { epoch: position.epoch, at, reach: position.offset }),
         }
     }
 
@@ -234,7 +246,7 @@ impl Claims {
         losses: &Losses,
         verdict: &mut Verdict,
     ) {
-        self.heard_of(channel, position);
+        self.heard_of(channel, position, at);
         let there = *self
             .at
             .entry((channel.clone(), position.epoch))
@@ -316,8 +328,16 @@ impl Logs {
                 |epoch: &Epoch| claims.at.get(&(channel.clone(), *epoch)).cloned().unwrap_or_default();
             let mut pieces: Vec<Piece> = epochs
                 .iter()
-                .map(|(epoch, reach)| Piece { epoch: *epoch, reach: *reach, log: known(epoch), from: None })
+                .map(|heard| Piece {
+                    epoch: heard.epoch,
+                    reach: heard.reach,
+                    log: known(&heard.epoch),
+                    from: None,
+                })
                 .collect();
+            for (number, heard) in epochs.iter().enumerate() {
+                fill_unseen(&mut pieces[number..], heard.at, &claims.accepted);
+            }
             // What one knows of the other may tell where a third belongs, so all are looked at once more.
             for _ in 0..2 {
                 // From the newest, whose log is known from its beginning.
@@ -354,6 +374,18 @@ struct Piece {
     log: BTreeMap<Offset, Id>,
     /// Which earlier one it goes on from, and up to where they are the same.
     from: Option<(usize, Offset)>,
+}
+
+/// What was in an epoch, the first of these, of which no client saw a message: what a later one has and was
+/// accepted before this one was named, up to where cursors were.
+fn fill_unseen(pieces: &mut [Piece], named: usize, accepted: &BTreeMap<Id, usize>) {
+    let [piece, later @ ..] = pieces else { return };
+    let Some(seen) = later.iter().find(|later| !later.log.is_empty()).filter(|_| piece.log.is_empty()) else {
+        return;
+    };
+    let before = |id: &Id| accepted.get(id).is_some_and(|accepted| *accepted < named);
+    let kept = seen.log.range(..=piece.reach).take_while(|(_, id)| before(id));
+    piece.log = kept.map(|(offset, id)| (*offset, *id)).collect();
 }
 
 /// Finds the epoch that this one goes on from: the earlier one with which it has most in common. An old

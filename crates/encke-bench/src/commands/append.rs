@@ -84,6 +84,7 @@ async fn appends(engine: &Arc<dyn Engine>, of: &AppendOptions) -> io::Result<f64
                 from: None,
                 time,
                 expires: None,
+                trace: None,
             };
             sent += 1;
             let engine = Arc::clone(engine);

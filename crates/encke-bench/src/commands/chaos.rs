@@ -39,6 +39,9 @@ pub struct Args {
     /// there are several nodes, whose engine is started too
     #[arg(long, value_name = "ENGINE", default_value = "log")]
     engine: String,
+    /// What goes through the proxies goes on under TLS, a record for each piece; one server alone has that
+    #[arg(long)]
+    tls: bool,
     /// With redis or nats: the engine's servers
     #[arg(long, value_enum, default_value = "one")]
     servers: Servers,
@@ -116,6 +119,7 @@ pub fn execute(args: &Args) -> io::Result<()> {
     let setting = Setting {
         seed,
         engine: args.engine.clone(),
+        tls: args.tls,
         counts: match args.mutation {
             Some(_) => FOR_A_MUTATION,
             None if args.short => SHORT,
@@ -131,6 +135,9 @@ pub fn execute(args: &Args) -> io::Result<()> {
     println!("seed {seed}");
     fs::create_dir_all(&args.keep)?;
     let (found, notes) = if let Some(kind) = several(args)? {
+        if args.tls {
+            return Err(io::Error::other("--tls is for one server"));
+        }
         let short = args.short || args.mutation.is_some();
         let (rounds, rolls) = if short { (1, 1) } else { (args.rounds, args.rolls) };
         let plan = Plan { kind, nodes: args.nodes.max(2), rounds, rolls };

@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn every_row_is_sound() {
-        let args = args(&["--peer", "nchan", "--peer", "durable-streams", "--peer", "centrifugo"]);
+        let peers = ["nchan", "durable-streams", "centrifugo", "cometd", "faye", "sockudo"];
+        let args = args(&peers.map(|peer| ["--peer", peer]).concat());
         let all = rows::all(&args);
         let mut names = std::collections::BTreeSet::new();
         for row in &all {
@@ -223,8 +224,8 @@ mod tests {
             assert_eq!(labels.len(), row.sides.len(), "{}: two sides have one label", row.name);
             assert_eq!(row.sides[0].peer, "encke", "{}: the bars are about Encke", row.name);
             let count = match row.work {
-                Work::Hold(_) | Work::Fanout(_) | Work::Churn(_) | Work::Sustain(_) | Work::Stalled(_) => 2,
-                Work::Targeted(_) => 4,
+                Work::Hold(_) | Work::Churn(_) | Work::Sustain(_) | Work::Stalled(_) => 2,
+                Work::Targeted(_) | Work::Fanout(_) => 4,
                 Work::Handshake(_) | Work::Append(_) | Work::Reopen(_) => 1,
             };
             assert!(row.bars.iter().all(|bar| bar.figure < count), "{}: a bar is about no figure", row.name);

@@ -29,6 +29,9 @@ pub struct Hold {
     /// How many times as many connections come and go as are held; 0 ends after the messages
     #[arg(long, default_value_t = 2.0)]
     pub churn: f64,
+    /// How many requests wait on each connection, over HTTP/2
+    #[arg(long, default_value_t = 1)]
+    pub streams: u32,
 }
 
 /// Bytes of the server's memory (PSS) for each idle connection.
@@ -54,6 +57,17 @@ pub struct Held {
     pub resting: Vec<Used>,
 }
 
+/// A run without connections yet.
+fn run_of(peer: &dyn Peer, hold: Hold) -> io::Result<Run<'_>> {
+    if hold.streams != 1 && !peer.tls().is_some_and(|tls| tls.http2) {
+        return Err(io::Error::other("--streams needs --http2"));
+    }
+    let mut run = Run::new(peer, hold.transport, 100, 1, 1)?;
+    run.tally = Tally::new([WARM_UP + hold.connections]);
+    run.subscribers.beside = hold.streams.saturating_sub(1);
+    Ok(run)
+}
+
 /// Measures a peer.
 ///
 /// # Errors
@@ -64,8 +78,7 @@ pub fn measure(peer: &dyn Peer, hold: Hold) -> io::Result<Held> {
         return Err(io::Error::other("the server's process is not known"));
     }
     let rest = Duration::from_secs_f64(hold.rest);
-    let mut run = Run::new(peer, hold.transport, 100, 1, 1)?;
-    run.tally = Tally::new([WARM_UP + hold.connections]);
+    let mut run = run_of(peer, hold)?;
     let grow = |run: &mut Run<'_>, count: u32| {
         run.gather((0..count).map(|_| (Place::Channel(0), (0, 1))))?;
         run.rest(rest)?;
@@ -135,6 +148,9 @@ pub fn print(name: &str, hold: Hold, held: &Held) {
         hold.connections,
         hold.transport.name()
     );
+    if hold.streams > 1 {
+        println!("  each with {} requests that wait", hold.streams);
+    }
     println!("  idle, from a fifth of them to all  {:>8.0}", held.slope);
     println!("  idle, from 64 to a fifth           {:>8.0}", held.first);
     println!("  after three messages               {:>8.0}", held.after_messages);

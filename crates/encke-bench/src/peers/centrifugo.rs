@@ -141,10 +141,6 @@ impl Peer for Centrifugo {
         transport != Transport::Poll
     }
 
-    fn first_poll_answers(&self) -> bool {
-        false
-    }
-
     fn subscribe(&self, out: &mut Vec<u8>, transport: Transport, who: Who, _: &str) {
         let (path, fields) = match transport {
             Transport::Ws => ("uni_websocket", crate::websocket::UPGRADE),

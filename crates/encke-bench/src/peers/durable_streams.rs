@@ -96,10 +96,6 @@ impl Peer for DurableStreams {
         transport == Transport::Sse
     }
 
-    fn first_poll_answers(&self) -> bool {
-        false
-    }
-
     fn subscribe(&self, out: &mut Vec<u8>, _: Transport, who: Who, _: &str) {
         let path = path(who.place);
         let text = format!(

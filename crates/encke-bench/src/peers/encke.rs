@@ -12,7 +12,7 @@ use std::{
 use jsonwebtoken::{EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Part, Peer, Place, Transport, Who, engine::Engine, post};
+use super::{Greeting, Kind, Part, Peer, Place, Transport, Who, bayeux, engine::Engine, post, pusher};
 use crate::{
     http::Head,
     server::{Scratch, Server},
@@ -31,6 +31,18 @@ const AGREED_WITHIN: Duration = Duration::from_secs(30);
 const AGREED_LOOK: Duration = Duration::from_millis(200);
 /// How long tokens are good, in seconds.
 const TOKEN_S: u64 = 86_400;
+
+/// The protocol that subscribers speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dialect {
+    /// Encke's own.
+    #[default]
+    Native,
+    /// Bayeux, whose long polls are connects.
+    Bayeux,
+    /// That of Pusher Channels, over WebSocket.
+    Pusher,
+}
 
 /// Which Encke.
 #[derive(Clone, Debug, clap::Args)]
@@ -80,6 +92,9 @@ pub struct EnckeOptions {
     /// The started server has as many workers as it likes, as its peers have; else one
     #[arg(long)]
     pub as_it_comes: bool,
+    /// The protocol that subscribers speak; what is published goes to the channels of it
+    #[arg(long, value_enum, default_value_t = Dialect::Native)]
+    pub dialect: Dialect,
     /// All connections are secured by TLS 1.3, with a certificate that is made for the run
     #[arg(long, conflicts_with = "url")]
     pub tls: bool,
@@ -95,6 +110,7 @@ pub struct Encke {
     api_key: String,
     key: EncodingKey,
     users_as_channels: bool,
+    dialect: Dialect,
     apart: bool,
     /// Of all nodes.
     tls: Option<tls::Client>,
@@ -172,12 +188,13 @@ impl Encke {
         };
         let tls = identity.map(|identity| identity.client(options.http2)).transpose()?;
         let key = EncodingKey::from_secret(secret.as_bytes());
-        let EnckeOptions { users_as_channels, apart, .. } = *options;
+        let EnckeOptions { users_as_channels, dialect, apart, .. } = *options;
         Ok(Self {
             nodes,
             api_key,
             key,
             users_as_channels,
+            dialect,
             apart,
             tls,
             engine,
@@ -261,6 +278,26 @@ impl Encke {
         out
     }
 
+    /// The channel that a place is; none for a user who is pushed to.
+    fn channel(&self, place: Place) -> Option<String> {
+        let root = if self.dialect == Dialect::Bayeux { "/" } else { "" };
+        match place {
+            Place::Channel(channel) => Some(format!("{root}c{channel}")),
+            Place::User(user) if self.users_as_channels => Some(format!("{root}p{user}")),
+            Place::User(_) => None,
+        }
+    }
+
+    /// A message as the server API takes it.
+    fn message(&self, to: Place, payload: &str) -> String {
+        match (self.channel(to), to) {
+            (Some(channel), _) => format!("{{\"channel\":\"{channel}\",\"data\":{payload}}}"),
+            (None, Place::User(user) | Place::Channel(user)) => {
+                format!("{{\"to\":[\"{}\"],\"data\":{payload}}}", user_name(user))
+            }
+        }
+    }
+
     fn api_fields(&self) -> String {
         format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", self.api_key)
     }
@@ -312,6 +349,17 @@ fn start(
     if let Some(identity) = identity {
         let files = [("ENCKE_TLS_CERT", &identity.certificate), ("ENCKE_TLS_KEY", &identity.key)];
         command.envs(files).env("ENCKE_TLS_LISTEN", "127.0.0.1:0");
+    }
+    match options.dialect {
+        Dialect::Native => {}
+        Dialect::Bayeux => {
+            command.env("ENCKE_DIALECTS_BAYEUX", "true").env("ENCKE_HOLD_S", HOLD_S.to_string());
+        }
+        Dialect::Pusher => {
+            let (id, key, secret) = (pusher::APP_ID, pusher::KEY, pusher::SECRET);
+            let app = format!("[{{ id = \"{id}\", key = \"{key}\", secret = \"{secret}\" }}]");
+            command.env("ENCKE_DIALECTS_PUSHER", "true").env("ENCKE_PUSHER_APPS", app);
+        }
     }
     if let Some(linger_ms) = options.linger_ms {
         command.env("ENCKE_LINGER_MS", linger_ms.to_string());
@@ -377,15 +425,33 @@ impl Peer for Encke {
         nodes.chain(engine).collect()
     }
 
-    fn speaks(&self, _: Transport) -> bool {
-        true
+    fn speaks(&self, transport: Transport) -> bool {
+        match self.dialect {
+            Dialect::Native => true,
+            Dialect::Bayeux => transport == Transport::Poll,
+            Dialect::Pusher => transport == Transport::Ws,
+        }
     }
 
-    fn first_poll_answers(&self) -> bool {
-        true
+    fn answers_at_once(&self, resume: &str) -> bool {
+        match self.dialect {
+            Dialect::Native | Dialect::Pusher => resume.is_empty(),
+            Dialect::Bayeux => bayeux::is_answered_at_once(resume),
+        }
     }
 
     fn subscribe(&self, out: &mut Vec<u8>, transport: Transport, who: Who, resume: &str) {
+        let address = self.address();
+        if self.dialect == Dialect::Pusher {
+            return pusher::open(out, address);
+        }
+        if self.dialect == Dialect::Bayeux {
+            let channel = self.channel(who.place).unwrap_or_default();
+            return self.with_token(who.user, |token| {
+                let fields = format!("Authorization: Bearer {token}\r\n");
+                bayeux::subscribe(out, (address, "/bayeux"), &fields, &channel, resume);
+            });
+        }
         let path = match transport {
             Transport::Poll => "poll",
             Transport::Sse => "sse",
@@ -393,25 +459,28 @@ impl Peer for Encke {
         };
         let mut query = resume.to_owned();
         if resume.is_empty() {
-            query = match who.place {
-                Place::Channel(channel) => format!("channels=c{channel}"),
-                Place::User(user) if self.users_as_channels => format!("channels=p{user}"),
-                Place::User(_) => String::from("_=0"),
-            };
+            query = self.channel(who.place).map_or("_=0".to_owned(), |channel| format!("channels={channel}"));
         }
         if transport == Transport::Poll {
             // The first poll only asks where the logs end, so that nothing can be missed from then on.
             query.push_str(&format!("&hold_s={}", if resume.is_empty() { 0 } else { HOLD_S }));
         }
         let upgrade = if transport == Transport::Ws { crate::websocket::UPGRADE } else { "" };
-        let (address, user) = (self.address(), who.user);
-        let text = self.with_token(user, |token| {
+        let text = self.with_token(who.user, |token| {
             format!("GET /v1/{path}?{query} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n{upgrade}\r\n")
         });
         out.extend_from_slice(text.as_bytes());
     }
 
+    fn greeting(&self, who: Who) -> Option<Greeting> {
+        let channel = self.channel(who.place).filter(|_| self.dialect == Dialect::Pusher)?;
+        Some(pusher::greeting(&channel))
+    }
+
     fn resume(&self, _: &Head, body: &[u8], resume: &mut String) -> Result<(), String> {
+        if self.dialect == Dialect::Bayeux {
+            return bayeux::resume(body, resume);
+        }
         let answer: Answer<'_> =
             serde_json::from_slice(body).map_err(|error| format!("a poll's answer: {error}"))?;
         if !answer.gaps.is_empty() || answer.close.is_some() {
@@ -423,38 +492,27 @@ impl Peer for Encke {
     }
 
     fn publish(&self, out: &mut Vec<u8>, to: Place, payload: &str) {
-        let (path, body) = match to {
-            Place::Channel(channel) => {
-                ("/api/publish", format!("{{\"channel\":\"c{channel}\",\"data\":{payload}}}"))
+        let (path, body) = match self.channel(to) {
+            Some(channel) if self.dialect == Dialect::Pusher => {
+                return pusher::publish(out, self.address(), &channel, payload);
             }
-            Place::User(user) if self.users_as_channels => {
-                ("/api/publish", format!("{{\"channel\":\"p{user}\",\"data\":{payload}}}"))
-            }
-            Place::User(user) => {
-                ("/api/push", format!("{{\"to\":[\"{}\"],\"data\":{payload}}}", user_name(user)))
-            }
+            Some(_) => ("/api/publish", self.message(to, payload)),
+            None => ("/api/push", self.message(to, payload)),
         };
         post(out, path, self.address(), &self.api_fields(), &body);
     }
 
     fn publish_together(&self, out: &mut Vec<u8>, messages: &[(Place, String)]) -> bool {
-        let (mut publishes, mut pushes) = (Vec::new(), Vec::new());
-        for (place, payload) in messages {
-            match place {
-                Place::Channel(channel) => {
-                    publishes.push(format!("{{\"channel\":\"c{channel}\",\"data\":{payload}}}"))
-                }
-                Place::User(user) if self.users_as_channels => {
-                    publishes.push(format!("{{\"channel\":\"p{user}\",\"data\":{payload}}}"));
-                }
-                Place::User(user) => {
-                    pushes.push(format!("{{\"to\":[\"{}\"],\"data\":{payload}}}", user_name(*user)))
-                }
-            }
-        }
+        let (publishes, pushes): (Vec<_>, Vec<_>) =
+            messages.iter().partition(|(place, _)| self.channel(*place).is_some());
+        let all = |messages: &[&(Place, String)]| {
+            let each: Vec<String> =
+                messages.iter().map(|(place, payload)| self.message(*place, payload)).collect();
+            each.join(",")
+        };
         let (path, body) = match (publishes.is_empty(), pushes.is_empty()) {
-            (false, true) => ("/api/publish", format!("{{\"messages\":[{}]}}", publishes.join(","))),
-            (true, false) => ("/api/push", format!("{{\"pushes\":[{}]}}", pushes.join(","))),
+            (false, true) => ("/api/publish", format!("{{\"messages\":[{}]}}", all(&publishes))),
+            (true, false) => ("/api/push", format!("{{\"pushes\":[{}]}}", all(&pushes))),
             _ => return false,
         };
         post(out, path, self.address(), &self.api_fields(), &body);
@@ -474,6 +532,7 @@ mod tests {
             api_key: String::new(),
             key: EncodingKey::from_secret(b""),
             users_as_channels: false,
+            dialect: Dialect::Native,
             apart,
             tls: None,
             engine: Engine::running("redis://127.0.0.1/", &[]),

@@ -145,10 +145,6 @@ impl Peer for Nchan {
         true
     }
 
-    fn first_poll_answers(&self) -> bool {
-        false
-    }
-
     fn subscribe(&self, out: &mut Vec<u8>, transport: Transport, who: Who, resume: &str) {
         let (path, upgrade) = match transport {
             Transport::Poll => ("poll", ""),

@@ -89,10 +89,6 @@ impl Peer for Template {
         }
     }
 
-    fn first_poll_answers(&self) -> bool {
-        false
-    }
-
     fn subscribe(&self, out: &mut Vec<u8>, transport: Transport, who: Who, _: &str) {
         let (pattern, upgrade) = match transport {
             Transport::Ws => (&self.options.peer_ws, crate::websocket::UPGRADE),

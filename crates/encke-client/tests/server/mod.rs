@@ -59,12 +59,14 @@ impl Server {
 
     /// The next request, which must be for this path.
     pub async fn expect(&mut self, path: &str) -> Asked {
-        let asked = tokio::time::timeout(TIMEOUT, self.requests.recv())
-            .await
-            .unwrap_or_else(|_| panic!("no request for {path}"))
-            .unwrap();
+        let asked = self.next().await;
         assert_eq!(asked.path, path);
         asked
+    }
+
+    /// The next request.
+    pub async fn next(&mut self) -> Asked {
+        tokio::time::timeout(TIMEOUT, self.requests.recv()).await.expect("no request came").unwrap()
     }
 
     /// That there is no request that was not looked at.

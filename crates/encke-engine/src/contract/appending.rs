@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use encke_proto::{Body, ChannelName, Time};
+use encke_proto::{Body, ChannelName, Time, TraceContext};
 
 use super::{
     Bed,
@@ -25,6 +25,8 @@ pub(super) async fn what_was_appended_is_read_back_as_it_was(bed: &dyn Bed) {
             ..to_channel("a")
         },
         Append { body: data("null"), time: Time(NOON.0 + 7), ..to_channel("a") },
+        Append { trace: Some(trace(true)), from: Some(user("Bob B.")), ..to_channel("a") },
+        Append { trace: Some(trace(false)), ..to_channel("a") },
     ];
     for append in &written {
         lab.append(append.clone()).await;
@@ -34,8 +36,8 @@ pub(super) async fn what_was_appended_is_read_back_as_it_was(bed: &dyn Bed) {
     for (entry, append) in page.entries.iter().zip(&written) {
         let read = entry.message();
         assert_eq!(
-            (&read.id, &read.from, read.time, read.expires),
-            (&append.id, &append.from, append.time, append.expires)
+            (&read.id, &read.from, read.time, read.expires, &read.trace),
+            (&append.id, &append.from, append.time, append.expires, &append.trace)
         );
         assert_eq!((&read.channel, read.position.epoch), (&channel("a"), page.epoch));
         match (&read.body, &append.body) {
@@ -47,6 +49,10 @@ pub(super) async fn what_was_appended_is_read_back_as_it_was(bed: &dyn Bed) {
             (read, written) => panic!("{written:?} became {read:?}"),
         }
     }
+}
+
+fn trace(is_sampled: bool) -> Box<TraceContext> {
+    Box::new(TraceContext { trace_id: [0xa7; 16], span_id: [0, 1, 2, 3, 4, 5, 6, 7], is_sampled })
 }
 
 pub(super) async fn one_append_reaches_every_target(bed: &dyn Bed) {

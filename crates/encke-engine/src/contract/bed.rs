@@ -12,12 +12,6 @@ pub trait Bed: Send + Sync {
     /// An engine with an empty store, another one each time.
     async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine>;
 
-    /// Whether the engine changes logs besides appending to them ([`Engine::update_log`]). One that does not
-    /// says so to its callers.
-    fn changes_logs(&self) -> bool {
-        true
-    }
-
     /// What comes after `engine`, which has been stopped: an engine that opens the same store if there is one
     /// that lasts, else one with a new epoch.
     async fn reopen(

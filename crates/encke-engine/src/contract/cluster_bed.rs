@@ -22,11 +22,6 @@ pub trait ClusterBed: Send + Sync {
     /// A node for each of `events`, all on one empty store, another store each time.
     async fn open(&self, events: Vec<EngineEvents>, retention: RetentionTable) -> Vec<TestNode>;
 
-    /// Whether the engine changes logs besides appending to them ([`Engine::update_log`]).
-    fn changes_logs(&self) -> bool {
-        true
-    }
-
     /// Makes the nodes of the store that was opened last miss what is told at this moment, as a broken
     /// connection does. They are not told of it.
     async fn deafen(&self);

@@ -7,10 +7,10 @@ use encke_proto::{Offset, Position, Time};
 
 use super::{
     Bed,
-    keys::keyed,
+    keys::{asking, keyed},
     lab::{ALL, Lab, NOON, channel, ids, message, offsets, to_channel, to_users, user},
 };
-use crate::{Append, Appended, Mark, PageLimit, ReadFrom, ReceiptState, Targets};
+use crate::{Append, Appended, EngineError, Mark, PageLimit, ReadFrom, ReceiptState, Targets};
 
 fn at(second: u64) -> Time {
     NOON.plus_seconds(second)
@@ -136,6 +136,33 @@ pub(super) async fn a_key_of_a_deleted_log_is_forgotten(bed: &dyn Bed) {
     assert!(again.positions.contains(&shared.positions[0]));
 }
 
+pub(super) async fn the_keys_of_a_deleted_user_are_forgotten(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    // To channels that stay, in whatever part of an engine they are.
+    let sent = |name: &str, number: usize| Append {
+        from: Some(user(name)),
+        ..keyed(&format!("user:{name}:{number}"), to_channel(&format!("c{}", number % 8)))
+    };
+    let mut others = Vec::new();
+    for name in ["alice", "bob"] {
+        lab.engine.seen(&user(name), NOON).await.expect("a healthy engine sees");
+        lab.append(to_users(&[name])).await;
+    }
+    for number in 0..16 {
+        assert!(!lab.append(sent("alice", number)).await.repeated);
+        others.push(lab.append(sent("bob", number)).await);
+    }
+    let backend = lab.append(keyed("api:1", to_channel("c1"))).await;
+    assert!(lab.delete("@alice").await);
+    for (number, other) in others.into_iter().enumerate() {
+        assert!(!lab.append(sent("alice", number)).await.repeated, "{number}: it is a new user's");
+        assert!(lab.append(sent("alice", number)).await.repeated, "{number}: and is remembered again");
+        assert_eq!(lab.append(sent("bob", number)).await, Appended { repeated: true, ..other });
+    }
+    let again = lab.append(keyed("api:1", to_channel("c1"))).await;
+    assert_eq!(again, Appended { repeated: true, ..backend }, "a backend's key is not the user's");
+}
+
 pub(super) async fn the_feed_is_told_of_a_deletion(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     let own = user("alice").channel();
@@ -220,4 +247,29 @@ pub(super) async fn a_repeat_to_many_leaves_out_who_was_deleted(bed: &dyn Bed) {
     assert_eq!((anew.repeated, anew.positions.len()), (false, 3), "it is as good as new");
     let again = lab.append(keyed(key, append.clone())).await;
     assert_eq!(again, Appended { repeated: true, ..anew }, "and is remembered again");
+}
+
+/// Wherever the targets lie.
+pub(super) async fn a_key_of_which_nothing_is_left_takes_another_request(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    for count in [1, 2, 20, 1_000] {
+        let key = format!("api:{count}");
+        let names: Vec<String> = (0..count).map(|number| format!("user-{count}-{number}")).collect();
+        let all = || message(Targets::Users(names.iter().map(|name| user(name)).collect()));
+        lab.append(asking(&key, 1, all())).await;
+        let (first, others) = names.split_first().expect("there are users");
+        for name in others {
+            assert!(lab.delete(&format!("@{name}")).await, "{name}");
+        }
+        let other = all();
+        let refused = lab.engine.append(asking(&key, 2, other.clone())).await;
+        assert_eq!(refused, Err(EngineError::KeyReused), "{count}: the message is still there for one");
+        assert!(lab.delete(&format!("@{first}")).await);
+        let anew = lab.append(asking(&key, 2, other.clone())).await;
+        assert_eq!((anew.repeated, anew.positions.len(), &anew.id), (false, count, &other.id), "{count}");
+        let again = lab.append(asking(&key, 2, other.clone())).await;
+        assert_eq!(again, Appended { repeated: true, ..anew }, "{count}");
+        let refused = lab.engine.append(asking(&key, 1, other)).await;
+        assert_eq!(refused, Err(EngineError::KeyReused), "{count}: it is of the second request now");
+    }
 }

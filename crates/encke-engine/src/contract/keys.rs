@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 
 use encke_proto::Time;
+use futures_util::future::join_all;
 
 use super::{
     Bed,
     lab::{Lab, NOON, channel, data, everywhere, message, to_channel, to_users, user},
 };
-use crate::{Append, Appended, EngineError, KEY_KEPT_S, Key, Retention, Targets};
+use crate::{Append, Appended, EngineError, KEY_KEPT_S, Key, Retention, Targets, USER_KEYS_MAX};
 
 pub(super) fn keyed(key: &str, append: Append) -> Append {
     Append { key: Some(Key::new(key)), ..append }
@@ -178,4 +179,32 @@ pub(super) async fn a_key_outlives_its_message(bed: &dyn Bed) {
     let first = lab.append(keyed("api:1", to_channel("a"))).await;
     lab.fill("a", 5).await;
     assert_eq!(lab.append(keyed("api:1", to_channel("a"))).await, Appended { repeated: true, ..first });
+}
+
+/// A key of a user, as a client sends it.
+fn of_user(name: &str, number: usize) -> Append {
+    Append { from: Some(user(name)), ..keyed(&format!("user:{name}:{number}"), to_channel("a")) }
+}
+
+pub(super) async fn a_user_with_many_keys_takes_no_others_room(bed: &dyn Bed) {
+    const SENT: usize = USER_KEYS_MAX + USER_KEYS_MAX / 4;
+    const AT_ONCE: usize = 250;
+    let all = everywhere(Retention { max_messages: 100_000, max_bytes: 1 << 30, max_age_s: 3600 });
+    let lab = Lab::with(bed, all).await;
+    let backend = lab.append(keyed("api:1", to_channel("a"))).await;
+    let other = lab.append(of_user("alice", 1)).await;
+    for begin in (0..SENT).step_by(AT_ONCE) {
+        let some = (begin..begin + AT_ONCE).map(|number| lab.append(of_user("mallory", number)));
+        assert!(join_all(some).await.iter().all(|appended| !appended.repeated), "none is refused");
+    }
+    let (backend_again, other_again) =
+        (lab.append(keyed("api:1", to_channel("a"))).await, lab.append(of_user("alice", 1)).await);
+    assert_eq!(backend_again, Appended { repeated: true, ..backend });
+    assert_eq!(other_again, Appended { repeated: true, ..other });
+    for newer in [SENT - USER_KEYS_MAX + AT_ONCE, SENT - USER_KEYS_MAX / 2, SENT - 1] {
+        assert!(lab.append(of_user("mallory", newer)).await.repeated, "{newer} is one of the newest");
+    }
+    let oldest = lab.append(of_user("mallory", 0)).await;
+    assert!(!oldest.repeated, "the oldest made room for the others");
+    assert!(lab.append(of_user("mallory", 0)).await.repeated, "it is the newest now");
 }

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 
 use super::Bed;
 use crate::{
-    Append, Appended, Engine, EngineError, Feed, LogUpdate, LogUpdated, Mark, Page, PageLimit, ReadFrom,
-    ReceiptState, Retention, RetentionTable, Targets,
+    Append, Appended, Engine, Feed, LogUpdate, LogUpdated, Mark, Page, PageLimit, ReadFrom, ReceiptState,
+    Retention, RetentionTable, Targets,
 };
 
 /// When the suite's messages are appended, unless a sentence is about time.
@@ -48,7 +48,16 @@ pub(super) fn data(json: &str) -> Body {
 
 /// A message to `targets`, appended at noon.
 pub(super) fn message(targets: Targets) -> Append {
-    Append { id: new_id(), key: None, targets, body: data("1"), from: None, time: NOON, expires: None }
+    Append {
+        id: new_id(),
+        key: None,
+        targets,
+        body: data("1"),
+        from: None,
+        time: NOON,
+        expires: None,
+        trace: None,
+    }
 }
 
 pub(super) fn to_channel(name: &str) -> Append {
@@ -146,19 +155,6 @@ impl Listener {
         let waited = tokio::time::timeout(Duration::from_secs(TIMEOUT_S), told).await;
         assert!(waited.is_ok(), "the feed was not told that messages of {channel} were retracted");
     }
-}
-
-/// Whether the engine changes logs; one that does not has to say so.
-pub(super) async fn changes_logs(bed: &dyn Bed) -> bool {
-    if !bed.changes_logs() {
-        let lab = Lab::open(bed).await;
-        let close = LogUpdate { close: true, ..update("a") };
-        let (changed, told) =
-            (lab.engine.update_log(close).await.err(), lab.engine.log_status(&channel("a")).await.err());
-        let is_unsupported = |error: Option<EngineError>| matches!(error, Some(EngineError::Unsupported(_)));
-        assert!(is_unsupported(changed) && is_unsupported(told));
-    }
-    bed.changes_logs()
 }
 
 /// An engine with a listener at its feed.

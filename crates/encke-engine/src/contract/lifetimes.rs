@@ -5,10 +5,10 @@ use encke_proto::Time;
 use super::{
     Bed,
     closing::with_message,
-    lab::{Lab, NOON, changes_logs, channel, ids, to_channel, update},
+    lab::{Lab, NOON, channel, ids, message, to_channel, update},
 };
 use crate::{
-    Append, Configure, EngineError, Lifetime, LogConfig, LogRefusal, LogStatus, LogUpdate, ReadFrom,
+    Append, Configure, EngineError, Lifetime, LogConfig, LogRefusal, LogStatus, LogUpdate, ReadFrom, Targets,
 };
 
 fn at(second: u64) -> Time {
@@ -30,9 +30,6 @@ impl Lab {
 }
 
 pub(super) async fn a_log_ends_at_its_time_as_if_it_was_deleted(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     let lab = Lab::open(bed).await;
     lab.watch([channel("a")]).await;
     let (made, _) = with_message(create("a", Lifetime::Until(at(100))));
@@ -58,9 +55,6 @@ pub(super) async fn a_log_ends_at_its_time_as_if_it_was_deleted(bed: &dyn Bed) {
 }
 
 pub(super) async fn an_idle_log_ends_and_one_that_is_used_does_not(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     let lab = Lab::open(bed).await;
     for name in ["idle", "appended", "updated", "touched", "asked"] {
         lab.update(create(name, Lifetime::Idle { seconds: 60 })).await;
@@ -93,9 +87,6 @@ pub(super) async fn an_idle_log_ends_and_one_that_is_used_does_not(bed: &dyn Bed
 }
 
 pub(super) async fn a_lifetime_can_be_set_later_and_taken_away(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     let lab = Lab::open(bed).await;
     let set =
         |name: &str, config: LogConfig| LogUpdate { configure: Configure::Replace(config), ..update(name) };
@@ -116,10 +107,33 @@ pub(super) async fn a_lifetime_can_be_set_later_and_taken_away(bed: &dyn Bed) {
     assert_eq!(lab.all(&channel("b")).await.entries.len(), 2);
 }
 
-pub(super) async fn a_log_that_has_ended_is_not_changed_any_more(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
+pub(super) async fn a_log_that_has_ended_takes_no_appends(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    lab.update(create("until", Lifetime::Until(at(10)))).await;
+    lab.update(create("idle", Lifetime::Idle { seconds: 7 })).await;
+    let others: Vec<String> = (0..20).map(|number| format!("other-{number}")).collect();
+    for name in ["until", "idle"] {
+        let many = [&name.to_owned()].into_iter().chain(&others).map(|name| channel(name)).collect();
+        let many = message(Targets::Channels(many));
+        lab.append(Append { time: at(3), ..to_channel(name) }).await;
+        for append in [to_channel(name), many] {
+            for second in [10, 60] {
+                let append = Append { time: at(second), ..append.clone() };
+                let ended = Err(EngineError::Refused(LogRefusal::Ended));
+                assert_eq!(lab.engine.append(append).await, ended, "{name} at {second}");
+            }
+        }
+        assert_eq!(lab.all(&channel(name)).await.head, 1, "{name}");
     }
+    for other in &others {
+        assert_eq!(lab.all(&channel(other)).await.head, 0, "an append is refused whole");
+    }
+    lab.sweep(at(60)).await;
+    let anew = lab.append(Append { time: at(61), ..to_channel("until") }).await;
+    assert_eq!(ids(&lab.all(&channel("until")).await), [anew.id], "what is made anew takes appends");
+}
+
+pub(super) async fn a_log_that_has_ended_is_not_changed_any_more(bed: &dyn Bed) {
     let lab = Lab::open(bed).await;
     lab.update(create("a", Lifetime::Until(at(10)))).await;
     let change = |second: u64| with_message(LogUpdate { time: at(second), ..update("a") }).0;

@@ -70,6 +70,7 @@ macro_rules! contract_sentences {
             keys::a_key_is_kept_for_its_time_and_not_for_ever
             keys::a_key_outlives_a_clock_that_is_set
             keys::a_key_outlives_its_message
+            keys::a_user_with_many_keys_takes_no_others_room
             reading::forwards_is_exact_from_every_position
             reading::backwards_is_exact_from_every_position
             reading::the_head_alone_brings_no_messages
@@ -82,6 +83,8 @@ macro_rules! contract_sentences {
             trimming::retention_by_age_trims_in_the_sweep
             trimming::the_first_rule_that_fits_wins
             trimming::the_sweep_trims_what_expired_at_the_tail
+            reopening::what_is_kept_is_counted
+            reopening::other_rules_of_retention_hold_from_then_on
             trimming::a_shared_body_lives_as_long_as_one_log_holds_it
             receipts::receipts_go_from_queued_over_delivered_to_shown
             receipts::receipts_never_go_back
@@ -99,9 +102,11 @@ macro_rules! contract_sentences {
             feeding::the_feed_gets_every_target_of_an_append
             feeding::the_feed_hears_nothing_of_a_repeat
             knowing::users_are_known_who_were_seen_or_pushed_to
+            knowing::a_user_who_was_never_here_is_forgotten_with_the_last_message
             knowing::last_seen_moves_forward_only
             knowing::users_come_in_pages_by_id
             knowing::channels_come_in_pages_by_name_without_those_of_users
+            knowing::names_that_match_come_in_order_and_in_pages
             knowing::a_trimmed_channel_is_still_known
             internal::an_internal_channel_is_a_log_like_others
             internal::an_internal_channel_is_there_after_a_reopening
@@ -109,10 +114,13 @@ macro_rules! contract_sentences {
             deleting::no_cursor_of_a_deleted_log_is_a_place_in_a_new_one
             deleting::a_deleted_user_is_gone
             deleting::a_key_of_a_deleted_log_is_forgotten
+            deleting::the_keys_of_a_deleted_user_are_forgotten
             deleting::a_repeat_to_many_leaves_out_who_was_deleted
+            deleting::a_key_of_which_nothing_is_left_takes_another_request
             deleting::the_feed_is_told_of_a_deletion
             deleting::a_deletion_comes_before_or_after_each_append
             closing::a_closed_log_takes_nothing_more
+            closing::one_closed_log_of_very_many_refuses_an_append_whole
             closing::a_message_and_the_end_come_as_one
             closing::an_empty_log_can_be_made_and_closed
             closing::a_closed_log_that_is_deleted_can_be_made_anew
@@ -127,6 +135,7 @@ macro_rules! contract_sentences {
             lifetimes::a_log_ends_at_its_time_as_if_it_was_deleted
             lifetimes::an_idle_log_ends_and_one_that_is_used_does_not
             lifetimes::a_lifetime_can_be_set_later_and_taken_away
+            lifetimes::a_log_that_has_ended_takes_no_appends
             lifetimes::a_log_that_has_ended_is_not_changed_any_more
             cancelling::a_cancelled_push_is_told_as_expired_where_it_was_queued
             cancelling::only_what_is_queued_can_be_cancelled

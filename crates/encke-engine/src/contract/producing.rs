@@ -7,7 +7,7 @@ use encke_proto::{MessageId, Position, Time};
 use super::{
     Bed,
     closing::{close, with_message},
-    lab::{Lab, NOON, changes_logs, channel, ids, offsets, to_channel, update},
+    lab::{Lab, NOON, channel, ids, offsets, to_channel, update},
 };
 use crate::{
     EngineError, LogRefusal, LogUpdate, LogUpdated, PRODUCER_KEPT_S, PRODUCER_PLACES_MAX, PRODUCERS_MAX,
@@ -44,9 +44,6 @@ impl Lab {
 }
 
 pub(super) async fn a_producers_sequences_are_taken_once_and_in_order(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     let lab = Lab::open(bed).await;
     lab.watch([channel("a")]).await;
     assert_eq!(lab.refused("a", "p", 0, 1).await, LogRefusal::SequenceGap { expected: 0 });
@@ -81,9 +78,6 @@ pub(super) async fn a_producers_sequences_are_taken_once_and_in_order(bed: &dyn 
 }
 
 pub(super) async fn producers_do_not_know_each_other(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     let lab = Lab::open(bed).await;
     lab.produce("a", "p", 5, 0).await;
     lab.produce("a", "p ü", 0, 0).await;
@@ -97,9 +91,6 @@ pub(super) async fn producers_do_not_know_each_other(bed: &dyn Bed) {
 }
 
 pub(super) async fn of_concurrent_repeats_one_is_done(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     const SEQUENCES: u64 = 12;
     const TASKS: usize = 4;
     let lab = Arc::new(Lab::open(bed).await);
@@ -121,9 +112,6 @@ pub(super) async fn of_concurrent_repeats_one_is_done(bed: &dyn Bed) {
 }
 
 pub(super) async fn a_repeat_of_the_last_change_is_answered_by_a_closed_log(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     let lab = Lab::open(bed).await;
     lab.produce("a", "p", 0, 0).await;
     let last = || {
@@ -145,9 +133,6 @@ pub(super) async fn a_repeat_of_the_last_change_is_answered_by_a_closed_log(bed:
 }
 
 pub(super) async fn a_producer_outlives_a_clock_that_is_set(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     let lab = Lab::open(bed).await;
     let rules = [("a", NOON), ("b", NOON.plus_seconds(3 * PRODUCER_KEPT_S))];
     for (name, time) in rules {
@@ -165,9 +150,6 @@ pub(super) async fn a_producer_outlives_a_clock_that_is_set(bed: &dyn Bed) {
 }
 
 pub(super) async fn a_log_remembers_a_bounded_number_of_producers(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     let lab = Arc::new(Lab::open(bed).await);
     let mut tasks = Vec::new();
     for number in 0..PRODUCERS_MAX {

@@ -9,7 +9,7 @@ use super::{
     cancelling::{cancel, cancelled},
     closing::with_message,
     keys::{asking, keyed, sweep_for},
-    lab::{Lab, Listener, NOON, changes_logs, channel, everywhere, ids, to_channel, to_users, update, user},
+    lab::{Lab, Listener, NOON, channel, everywhere, ids, to_channel, to_users, update, user},
     producing::producer,
 };
 use crate::{
@@ -85,9 +85,6 @@ pub(super) async fn what_was_deleted_stays_so_at_a_reopening(bed: &dyn Bed) {
 }
 
 pub(super) async fn what_is_known_of_a_log_stays_so_at_a_reopening(bed: &dyn Bed) {
-    if !changes_logs(bed).await {
-        return;
-    }
     let mut lab = Lab::open(bed).await;
     let idle = LogConfig::new(Some("a/b"), Some(Lifetime::Idle { seconds: 600 })).expect("this is one");
     let closing = LogUpdate { configure: Configure::Create(idle.clone()), close: true, ..update("closed") };
@@ -209,4 +206,58 @@ fn owned((name, state, at): (&str, ReceiptState, Time)) -> (String, ReceiptState
 
 async fn receipts(lab: &Lab, push: &MessageId) -> Vec<(String, ReceiptState, Time)> {
     lab.receipts(push, at(90)).await
+}
+
+/// An engine that counts what it keeps counts each message once for each log that has it, whatever becomes of
+/// it, and after a reopening too.
+pub(super) async fn what_is_kept_is_counted(bed: &dyn Bed) {
+    let few = Retention { max_messages: 3, max_bytes: 1 << 20, max_age_s: 3600 };
+    let lab = Lab::with(bed, everywhere(few)).await;
+    let counted = async |lab: &Lab| lab.engine.stats().await.messages;
+    if counted(&lab).await.is_none() {
+        return;
+    }
+    assert_eq!(counted(&lab).await, Some(0));
+    lab.fill("a", 2).await;
+    lab.append(to_users(&["alice", "bob"])).await;
+    assert_eq!(counted(&lab).await, Some(4));
+    lab.fill("a", 4).await;
+    assert_eq!(counted(&lab).await, Some(5), "three in each log at most");
+    lab.append(Append { expires: Some(at(5)), ..to_channel("b") }).await;
+    lab.sweep(at(6)).await;
+    assert_eq!(counted(&lab).await, Some(5), "what expired is swept away");
+    if lab.engine.delete(&channel("a")).await.is_ok() {
+        assert_eq!(counted(&lab).await, Some(2));
+    }
+    let kept = counted(&lab).await;
+    if let Some(lab) = reopen(bed, &lab, everywhere(few)).await {
+        assert_eq!(counted(&lab).await, kept);
+    }
+}
+
+pub(super) async fn other_rules_of_retention_hold_from_then_on(bed: &dyn Bed) {
+    let of = |max_messages, max_age_s| Retention { max_messages, max_bytes: 1 << 20, max_age_s };
+    let lab = Lab::with(bed, everywhere(of(100, 3600))).await;
+    lab.fill("a", 6).await;
+    lab.append(Append { time: NOON, ..to_channel("old") }).await;
+    match lab.engine.set_retention(everywhere(of(4, 60))).await {
+        Err(EngineError::Unsupported(_)) => return,
+        changed => changed.expect("a healthy engine changes its rules"),
+    }
+    let kept = async |lab: &Lab, name| lab.all(&channel(name)).await.entries.len();
+    lab.sweep(at(30)).await;
+    assert_eq!((kept(&lab, "a").await, kept(&lab, "old").await), (4, 1), "what is over them is swept");
+    lab.fill("a", 3).await;
+    assert_eq!(kept(&lab, "a").await, 4, "and trimmed at once from then on");
+    lab.sweep(at(61)).await;
+    assert_eq!(kept(&lab, "old").await, 0, "by age as well");
+    lab.engine.set_retention(everywhere(of(9, 60))).await.expect("they become wider too");
+    let next = Append { time: at(61), ..to_channel("b") };
+    for _ in 0..12 {
+        lab.append(Append { id: super::lab::new_id(), ..next.clone() }).await;
+    }
+    assert_eq!(kept(&lab, "b").await, 9);
+    if let Some(lab) = reopen(bed, &lab, everywhere(of(9, 60))).await {
+        assert_eq!(kept(&lab, "b").await, 9);
+    }
 }

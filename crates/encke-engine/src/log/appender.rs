@@ -1,7 +1,10 @@
 //! The end of the log: writes frames behind each other, one sync for each, takes back one that failed, and
 //! begins a new segment when one is full.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     end_mark::{EndMark, EndMarkFile},
@@ -32,6 +35,8 @@ pub(super) struct Appender {
     sequence: u32,
     in_doubt: Option<InDoubt>,
     mark: EndMarkFile,
+    /// How long the last sync of a frame took.
+    sync_took: Duration,
 }
 
 /// A frame behind the end of which some may be on the disk.
@@ -54,7 +59,18 @@ impl Appender {
         sequence: u32,
         mark: EndMarkFile,
     ) -> Self {
-        Self { volume, segment_bytes, number, file, end, capacity, sequence, in_doubt: None, mark }
+        Self {
+            volume,
+            segment_bytes,
+            number,
+            file,
+            end,
+            capacity,
+            sequence,
+            in_doubt: None,
+            mark,
+            sync_took: Duration::ZERO,
+        }
     }
 
     /// Makes a segment that is empty; a shorter one when there is no space for a whole one.
@@ -84,6 +100,7 @@ impl Appender {
                         sequence,
                         in_doubt,
                         mark,
+                        sync_took: Duration::ZERO,
                     });
                 }
                 Err(fault @ Fault::Full(_)) => full = Some(fault),
@@ -91,6 +108,11 @@ impl Appender {
             }
         }
         Err(full.unwrap_or_else(|| Fault::Full(format!("there is no space for {}", file_name(number)))))
+    }
+
+    /// How long the last sync of a frame took.
+    pub(super) fn sync_took(&self) -> Duration {
+        self.sync_took
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -178,7 +200,10 @@ impl Appender {
             self.in_doubt = Some(InDoubt { end: end as u64, keep_capacity: false });
             return Err(self.take_back().err().unwrap_or(Fault::Full(text)));
         }
-        if let Err(error) = written.and_then(|()| self.file.sync()) {
+        let began = Instant::now();
+        let synced = written.and_then(|()| self.file.sync());
+        self.sync_took = began.elapsed();
+        if let Err(error) = synced {
             self.in_doubt = Some(InDoubt { end: end as u64, keep_capacity: true });
             return Err(Fault::InDoubt(format!("a write or a sync of the log failed: {error}")));
         }

@@ -121,7 +121,7 @@ pub fn restore(from: &Path, to: &Path) -> Result<Copied, EngineError> {
 fn no_copy(from: &Path, source: &DiskVolume) -> EngineError {
     let names = source.list().unwrap_or_default();
     if Manifest::read(source).is_ok_and(|manifest| manifest.is_some_and(|manifest| !manifest.copied)) {
-        return refused(from, "this is a store and no copy of one; `encke store backup` makes one");
+        return refused(from, "this is a store and no copy of one; `encke backup` makes one");
     }
     if names.iter().any(|name| number_of(name).is_some()) {
         return backup_list::not_finished().into();

@@ -52,11 +52,10 @@ impl Draft {
         stamp: Time,
     ) -> Result<Appended, EngineError> {
         let hash = append.key.as_ref().map(|key| state.keys.hash(&key.text));
-        if let (Some(hash), Some(key)) = (hash, &append.key) {
-            if let Some((first, request)) = self.repeat(state, hash, &key.text)? {
-                return if is_reused(request, key.request) { Err(EngineError::KeyReused) } else { Ok(first) };
-            }
-            state.keys.check_room(self.keys.len() + 1)?;
+        if let (Some(hash), Some(key)) = (hash, &append.key)
+            && let Some((first, request)) = self.repeat(state, hash, &key.text)?
+        {
+            return if is_reused(request, key.request) { Err(EngineError::KeyReused) } else { Ok(first) };
         }
         let (channels, is_push) = match &append.targets {
             Targets::Channels(channels) => (each_once(channels.iter().cloned()), false),
@@ -92,6 +91,7 @@ impl Draft {
             body_bytes: u32::try_from(body_bytes(&append.body)).unwrap_or(u32::MAX),
             body: Some(append.body.clone()),
             targets,
+            trace: append.trace.clone(),
         }));
         let appended = Appended { id: append.id.clone(), positions, repeated: false };
         if let (Some(hash), Some(key)) = (hash, &append.key) {
@@ -235,5 +235,6 @@ fn message_record(new: &NewMessage, time: Time, targets: Vec<Target>) -> Message
         body_bytes: u32::try_from(body_bytes(&new.body)).unwrap_or(u32::MAX),
         body: Some(new.body.clone()),
         targets,
+        trace: None,
     }
 }

@@ -129,6 +129,7 @@ impl Import {
             body_bytes: u32::try_from(body_bytes).unwrap_or(u32::MAX),
             body: message.body,
             targets,
+            trace: None,
         };
         self.records.push(moved(record));
         self.places.push(message.number);
@@ -187,6 +188,7 @@ fn keyed(key: Key, id: MessageId, targets: Vec<Target>) -> MessageRecord {
         body_bytes: 0,
         body: None,
         targets,
+        trace: None,
     }
 }
 

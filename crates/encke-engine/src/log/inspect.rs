@@ -250,6 +250,7 @@ fn message_value(record: &str, message: &MessageRecord, names: &HashMap<LogId, S
     let times = [("expires", message.expires), ("receipts_until", message.until)];
     fields.extend(times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), json!(time?)))));
     fields.extend(message.from.as_ref().map(|from| ("from".to_owned(), from.as_str().into())));
+    fields.extend(message.trace.as_ref().map(|trace| ("traceparent".to_owned(), trace.to_string().into())));
     fields.extend(message.key.as_ref().map(|key| ("key".to_owned(), key.text.as_str().into())));
     value
 }

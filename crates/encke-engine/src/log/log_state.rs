@@ -226,7 +226,15 @@ impl Log {
         if trimmed > self.handed.max(self.shown) {
             self.step(StepKind::Trimmed, trimmed, at);
         }
+        self.forget_unseen();
         Some(stored)
+    }
+
+    /// A user who was never here is known no longer than a message is kept for it.
+    fn forget_unseen(&mut self) {
+        if self.messages.len() == 0 && self.last_seen == NEVER {
+            self.first_seen = NEVER;
+        }
     }
 
     /// From when on the oldest message may be trimmed by its age or expiry.
@@ -317,6 +325,8 @@ impl Log {
         log.shown = image.shown;
         log.receipts_until = image.receipts_until;
         log.steps = (!image.steps.is_empty()).then(|| Box::new(image.steps));
+        // A store may be of a version that forgot none.
+        log.forget_unseen();
         log
     }
 }

@@ -122,6 +122,7 @@ impl PagePlan {
             body: message.body.ok_or_else(|| self.wrong(offset))?,
             from: message.from,
             expires: if self.cancelled.contains(&offset) { Some(CANCELLED) } else { message.expires },
+            trace: message.trace,
         }))
     }
 }

@@ -202,7 +202,7 @@ pub(super) fn holds_message(payload: &[u8]) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use encke_proto::{Body, MessageId, TypedBytes, UserId};
+    use encke_proto::{Body, MessageId, TraceContext, TypedBytes, UserId};
     use serde_json::value::RawValue;
 
     use super::{
@@ -244,6 +244,8 @@ mod tests {
             body_bytes: crate::append::body_bytes(&body) as u32,
             body: Some(body),
             targets: vec![Target { log: 1, offset: 3 }, Target { log: 70_000, offset: u64::MAX / 3 }],
+            trace: all
+                .then(|| Box::new(TraceContext { trace_id: [7; 16], span_id: [8; 8], is_sampled: true })),
         };
         let image = LogImage {
             log: 3,

@@ -4,7 +4,9 @@ use encke_proto::{ChannelName, Time, UserId};
 use tokio::sync::oneshot;
 
 use super::record::MessageRecord;
-use crate::{Append, Appended, EngineError, LogUpdate, LogUpdated, Mark, Targets, append::body_bytes};
+use crate::{
+    Append, Appended, EngineError, LogUpdate, LogUpdated, Mark, RetentionTable, Targets, append::body_bytes,
+};
 
 /// What a target of a push weighs in the writer's queue besides the body, in bytes: its name, and its place.
 const TARGET_BYTES: usize = 64;
@@ -34,6 +36,8 @@ pub(super) enum Request {
     /// Deletes those of these logs whose time is still over.
     End(Vec<ChannelName>, Time, Answer<()>),
     Ready(Answer<()>),
+    /// Other rules of retention.
+    Retain(Box<RetentionTable>, Answer<()>),
 }
 
 impl Request {
@@ -56,6 +60,7 @@ impl Request {
             Self::Mark(marks, _) => marks.len().saturating_mul(TARGET_BYTES),
             Self::End(channels, ..) => channels.len().saturating_mul(TARGET_BYTES),
             Self::Cancel(push, ..) => push.targets.len().saturating_mul(TARGET_BYTES),
+            Self::Retain(table, _) => table.rules.len().saturating_add(1).saturating_mul(TARGET_BYTES),
             Self::Seen(..) | Self::Delete(..) | Self::Sweep(..) | Self::Ready(_) => TARGET_BYTES,
         }
     }
@@ -65,7 +70,7 @@ impl Request {
     pub(super) fn is_alone(&self) -> bool {
         match self {
             Self::Append(append, _) => append.targets == Targets::AllUsers,
-            Self::Delete(..) | Self::End(..) | Self::Cancel(..) => true,
+            Self::Delete(..) | Self::End(..) | Self::Cancel(..) | Self::Retain(..) => true,
             Self::Seen(..) | Self::Mark(..) | Self::Update(..) | Self::Sweep(..) | Self::Ready(_) => false,
         }
     }
@@ -74,9 +79,11 @@ impl Request {
     pub(super) fn refuse(self, error: EngineError) {
         match self {
             Self::Append(_, answer) => drop(answer.send(Err(error))),
-            Self::Seen(.., answer) | Self::Mark(_, answer) | Self::End(.., answer) | Self::Ready(answer) => {
-                drop(answer.send(Err(error)))
-            }
+            Self::Seen(.., answer)
+            | Self::Mark(_, answer)
+            | Self::End(.., answer)
+            | Self::Ready(answer)
+            | Self::Retain(_, answer) => drop(answer.send(Err(error))),
             Self::Delete(_, answer) => drop(answer.send(Err(error))),
             Self::Update(_, answer) => drop(answer.send(Err(error))),
             Self::Sweep(_, answer) => drop(answer.send(Err(error))),

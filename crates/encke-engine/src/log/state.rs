@@ -6,7 +6,7 @@ use std::{
     ops::Bound,
 };
 
-use encke_proto::{ChannelName, Epoch, MessageId, Offset, Position, Time};
+use encke_proto::{ChannelName, Epoch, MessageId, NameFilter, Offset, Position, Time, UserId};
 
 use super::{
     expiry::{ExpiryIndex, second},
@@ -20,7 +20,8 @@ use super::{
     stored::{Place, Stored},
 };
 use crate::{
-    ChannelSummary, LogStatus, RetentionTable, UserRecord, metadata::Metadata, offset_floors::OffsetFloors,
+    ChannelSummary, EngineStats, LogStatus, RetentionTable, UserRecord, metadata::Metadata,
+    offset_floors::OffsetFloors,
 };
 
 /// Users' own channels are the names from this one up to [`BEHIND_OWN`].
@@ -51,6 +52,8 @@ pub(super) struct State {
     pub(super) segments: BTreeMap<u32, Segment>,
     /// In how many logs a message is that is in several.
     shared: HashMap<Place, u32>,
+    /// How many messages all logs have; one that is in several counts in each.
+    messages: u64,
     /// The latest time that the sweep was told.
     pub(super) swept: Time,
     /// How much time has gone by, as the stamps of idempotency keys count it.
@@ -72,6 +75,7 @@ impl State {
             keys: Keys::new(manifest.hash_key),
             segments: BTreeMap::new(),
             shared: HashMap::new(),
+            messages: 0,
             swept: Time(0),
             stamp: Time(0),
             recorded_stamp: Time(0),
@@ -100,6 +104,18 @@ impl State {
         self.names.len() as u64
     }
 
+    /// How much there is of everything.
+    pub(super) fn stats(&self) -> EngineStats {
+        let segments = || self.segments.values();
+        EngineStats {
+            messages: Some(self.messages),
+            logs: Some(self.log_count()),
+            log_bytes: Some(segments().map(|segment| segment.usage.live).sum()),
+            store_bytes: Some(segments().map(|segment| u64::from(segment.end)).sum()),
+            commits: None,
+        }
+    }
+
     /// The own logs of all known users, by name.
     pub(super) fn all_users(&self) -> impl Iterator<Item = (LogId, &Log)> {
         let own = (Bound::Included(OWN), Bound::Excluded(BEHIND_OWN));
@@ -114,22 +130,52 @@ impl State {
         logs.filter_map(|(_, log)| self.log(*log).and_then(user_record)).take(limit).collect()
     }
 
-    /// The public channels behind a name. There may be very many users, so they are jumped over.
+    /// The ids of the known users that match behind a name.
+    pub(super) fn user_ids(
+        &self,
+        filter: &NameFilter,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Vec<UserId> {
+        let begin = after.map_or(Bound::Included(OWN), |after| Bound::Excluded(after.as_str()));
+        let logs = self.names.range::<str, _>((begin, Bound::Excluded(BEHIND_OWN)));
+        let matching =
+            logs.filter(|(name, _)| name.as_str().strip_prefix(OWN).is_some_and(|id| filter.matches(id)));
+        let records = matching.filter_map(|(_, log)| self.log(*log).and_then(user_record));
+        records.take(limit).map(|record| record.user).collect()
+    }
+
+    /// The public channels behind a name.
     pub(super) fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Vec<ChannelSummary> {
-        let after = after.map_or("", ChannelName::as_str);
-        let before_own = (after < OWN).then_some((Bound::Excluded(after), Bound::Excluded(OWN)));
-        let before_own = before_own.into_iter().flat_map(|range| self.names.range::<str, _>(range));
-        let behind_own =
-            if after < BEHIND_OWN { Bound::Included(BEHIND_OWN) } else { Bound::Excluded(after) };
-        let names = before_own.chain(self.names.range::<str, _>((behind_own, Bound::Unbounded)));
-        let logs = names.filter_map(|(_, log)| self.log(*log)).filter(|log| log.head() > 0);
         let summary = |log: &Log| ChannelSummary {
             channel: log.name.clone(),
             epoch: self.epoch,
             tail: log.tail(),
             head: log.head(),
         };
-        logs.take(limit).map(summary).collect()
+        self.public_logs(after).take(limit).map(summary).collect()
+    }
+
+    /// The names of those that match.
+    pub(super) fn channel_names(
+        &self,
+        filter: &NameFilter,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Vec<ChannelName> {
+        let logs = self.public_logs(after).filter(|log| filter.matches(log.name.as_str()));
+        logs.take(limit).map(|log| log.name.clone()).collect()
+    }
+
+    /// The logs of public channels behind a name. There may be very many users, so they are jumped over.
+    fn public_logs<'a>(&'a self, after: Option<&'a ChannelName>) -> impl Iterator<Item = &'a Log> {
+        let after = after.map_or("", ChannelName::as_str);
+        let before_own = (after < OWN).then_some((Bound::Excluded(after), Bound::Excluded(OWN)));
+        let before_own = before_own.into_iter().flat_map(|range| self.names.range::<str, _>(range));
+        let behind_own =
+            if after < BEHIND_OWN { Bound::Included(BEHIND_OWN) } else { Bound::Excluded(after) };
+        let names = before_own.chain(self.names.range::<str, _>((behind_own, Bound::Unbounded)));
+        names.filter_map(|(_, log)| self.log(*log)).filter(|log| log.head() > 0)
     }
 
     /// The segments that may hold a push, the newest first, and its place in each if that is known.
@@ -236,7 +282,7 @@ impl State {
         self.register(message, place, length);
         if let Some(key) = &message.key {
             let hash = self.keys.hash(&key.text);
-            self.keys.remember(hash, place, length, key.stamp);
+            self.keys.remember(hash, place, length, key.stamp, message.from.as_ref());
             self.record_stamp(key.stamp);
         }
         let shared = message.targets.len() > 1;
@@ -293,6 +339,9 @@ impl State {
         }
         let Some(log) = self.logs.get_mut(deletion.log as usize).and_then(Option::take) else { return };
         self.names.remove(&log.name);
+        if let Some(user) = log.name.owner() {
+            self.keys.forget_user(&user);
+        }
         self.metadata.remove(deletion.log);
         log.messages().for_each(|stored| self.release(stored));
     }
@@ -308,7 +357,7 @@ impl State {
     fn remember(&mut self, image: KeysImage) {
         self.record_stamp(image.now);
         for (hash, place, length, stamp) in image.keys {
-            self.keys.remember(hash, place, length, stamp);
+            self.keys.remember(hash, place, length, stamp, None);
             self.record_stamp(stamp);
         }
     }
@@ -345,6 +394,7 @@ impl State {
     /// A log has the message: its bytes are in use. Those of a push are counted by its receipts as well: a
     /// log may have it for longer.
     fn hold(&mut self, stored: Stored) {
+        self.messages += 1;
         let first = !stored.is_shared() || {
             let logs = self.shared.entry(stored.place()).or_default();
             *logs += 1;
@@ -356,6 +406,7 @@ impl State {
     }
 
     fn release(&mut self, stored: Stored) {
+        self.messages = self.messages.saturating_sub(1);
         let last = !stored.is_shared() || {
             let left = self.shared.get_mut(&stored.place()).map(|logs| {
                 *logs = logs.saturating_sub(1);
@@ -371,7 +422,7 @@ impl State {
         }
     }
 
-    fn set_rules(&mut self, rules: RetentionTable) {
+    pub(super) fn set_rules(&mut self, rules: RetentionTable) {
         self.rules = rules;
         for log in 0..self.next_log() {
             self.reschedule(log);

@@ -3,7 +3,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use super::{
     state::State,
     stored::Place,
 };
-use crate::{Append, Appended, EngineError, Feed, LogUpdate, LogUpdated, Targets, passed::Passed};
+use crate::{Append, Appended, Commits, EngineError, Feed, LogUpdate, LogUpdated, Targets, passed::Passed};
 
 /// How many logs one sweep looks at, and how many messages of each it trims at most.
 const SWEEP_MAX_LOGS: usize = 5000;
@@ -66,6 +66,7 @@ pub(super) struct Writer {
     appender: Appender,
     maintenance: Maintenance,
     feed: Arc<dyn Feed>,
+    commits: Arc<Mutex<Commits>>,
     passed: Passed,
     /// Why nothing is written any more.
     broken: Option<String>,
@@ -80,10 +81,11 @@ impl Writer {
         appender: Appender,
         maintenance: Maintenance,
         feed: Arc<dyn Feed>,
+        commits: Arc<Mutex<Commits>>,
     ) -> Self {
         let stamp = state.read().unwrap_or_else(PoisonError::into_inner).stamp;
         let passed = Passed::from(stamp);
-        Self { queue, state, appender, maintenance, feed, passed, broken: None, in_doubt: None }
+        Self { queue, state, appender, maintenance, feed, commits, passed, broken: None, in_doubt: None }
     }
 
     /// Works until the queue was closed and is empty.
@@ -131,8 +133,12 @@ impl Writer {
         let drafted = self.draft(requests, &mut draft);
         let freeing: Vec<Record> =
             draft.records.iter().filter(|record| frees_space(record)).cloned().collect();
+        let (began, calls) = (Instant::now(), drafted.len() as u64);
         match self.write(draft.records, Room::Any) {
-            Ok(()) => self.answer(drafted),
+            Ok(()) => {
+                self.committed(began, calls);
+                self.answer(drafted);
+            }
             Err(fault) => {
                 tracing::warn!(?fault, calls = drafted.len(), "a group of calls was not written");
                 self.maintenance.failed();
@@ -151,6 +157,16 @@ impl Writer {
                     one => one.refuse(&error),
                 });
             }
+        }
+    }
+
+    /// A group of calls is on the disk. One of none was the store's own.
+    fn committed(&self, began: Instant, calls: u64) {
+        if calls > 0 {
+            let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+            commits.took_us.record(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+            commits.sync_us.record(u64::try_from(self.appender.sync_took().as_micros()).unwrap_or(u64::MAX));
+            commits.calls.record(calls);
         }
     }
 
@@ -228,6 +244,12 @@ impl Writer {
                     drafted.push(Drafted::Swept { swept, answer });
                     reading = state.read().unwrap_or_else(PoisonError::into_inner);
                 }
+                Request::Retain(table, answer) => {
+                    if reading.rules != *table {
+                        draft.records.push(Record::Rules(*table));
+                    }
+                    drafted.push(Drafted::Done(answer));
+                }
                 Request::Ready(answer) => {
                     drop(reading);
                     match self.make_room(READY_BYTES) {
@@ -286,8 +308,10 @@ impl Writer {
         }
         for (record, (at, length)) in records.into_iter().zip(places) {
             if record.is_checkpoint() {
-                if let Record::Keys(image) = record {
-                    state.record_stamp(image.now);
+                match record {
+                    Record::Keys(image) => state.record_stamp(image.now),
+                    Record::Rules(rules) if rules != state.rules => state.set_rules(rules),
+                    _ => {}
                 }
                 continue;
             }
@@ -332,6 +356,7 @@ impl Writer {
                             from,
                             time: update.time,
                             expires,
+                            trace: None,
                         };
                         added.push((Box::new(append), vec![(update.channel, *position)]));
                     }
@@ -374,6 +399,7 @@ impl Writer {
                     body: append.body.clone(),
                     from: append.from.clone(),
                     expires: append.expires,
+                    trace: append.trace.clone(),
                 })));
                 if entries.len() == FEED_MAX_ENTRIES {
                     self.tell(&entries);

@@ -23,6 +23,8 @@ pub(super) struct Log {
     pub(super) shown: Offset,
     /// And which of its receipts can still change.
     pub(super) open: OpenReceipts,
+    /// Of a user's own: whether the next push makes the user known.
+    pub(super) makes_known: bool,
     /// Behind which offset it began. Places up to there are those of a log that was deleted.
     floor: Offset,
 }
@@ -30,7 +32,7 @@ pub(super) struct Log {
 impl Log {
     /// A log without messages whose first one comes behind `floor`.
     pub(super) fn behind(floor: Offset) -> Self {
-        Self { head: floor, handed: floor, shown: floor, floor, ..Self::default() }
+        Self { head: floor, handed: floor, shown: floor, makes_known: true, floor, ..Self::default() }
     }
 
     pub(super) fn floor(&self) -> Offset {
@@ -50,6 +52,11 @@ impl Log {
         self.head = entry.message().position.offset;
         self.bytes += body_bytes(&entry.message().body);
         self.entries.push_back(entry);
+    }
+
+    /// Whether no message is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Takes the oldest message out if there are too many, or too many bytes.

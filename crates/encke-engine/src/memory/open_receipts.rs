@@ -3,14 +3,11 @@
 
 use std::collections::VecDeque;
 
-use encke_proto::{Offset, Time};
+use encke_proto::Offset;
 
-/// Where a push stands: by when it is forgotten, and its number among all.
+/// Where a push stands among all that are kept. Once it is forgotten, another may stand there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) until: Time,
-    pub(super) number: u64,
-}
+pub(super) struct Place(pub(super) usize);
 
 /// The receipts of one log that can still change, by their place in it: it is a user's own.
 #[derive(Debug, Default)]

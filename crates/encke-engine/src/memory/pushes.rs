@@ -1,12 +1,15 @@
 //! The memory engine's receipts, found by push; by place in a user's log they are found from that log
 //! (`open_receipts.rs`). Messages themselves are in `log.rs`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+};
 
 use encke_proto::{ChannelName, IntHashState, MessageId, Offset, Position, Time, UserId};
 
 use super::{
-    log::Log,
+    logs::Logs,
     open_receipts::{OpenReceipts, Place},
 };
 use crate::{Receipt, ReceiptState};
@@ -70,35 +73,35 @@ impl Push {
 /// The receipts of all pushes.
 #[derive(Debug, Default)]
 pub(super) struct Pushes {
-    /// In the order in which they are forgotten.
-    by_end: BTreeMap<Place, Push>,
+    /// By their places, each of which is looked up with every receipt; none where one was forgotten.
+    kept: Vec<Option<Push>>,
+    /// The places where none stands.
+    free: Vec<Place>,
+    /// When they are forgotten, the first of them on top. Most pushes wait equally long, so one that is new
+    /// is nearly always in order behind all others.
+    ends: BinaryHeap<Reverse<(Time, Place)>>,
     /// The server makes the ids.
     by_id: HashMap<MessageId, Place, IntHashState>,
-    next_number: u64,
     receipts: usize,
 }
 
 impl Pushes {
-    /// The place of a push that is about to be appended for so many users, which is forgotten at `until`.
-    /// Makes room for its receipts.
-    pub(super) fn next_place(
-        &mut self,
-        until: Time,
-        users: usize,
-        logs: &mut BTreeMap<ChannelName, Log>,
-    ) -> Place {
-        while self.receipts.saturating_add(users) > RECEIPTS_MAX && !self.by_end.is_empty() {
+    /// The place of a push that is about to be appended for so many users. Makes room for its receipts.
+    pub(super) fn next_place(&mut self, users: usize, logs: &mut Logs) -> Place {
+        while self.receipts.saturating_add(users) > RECEIPTS_MAX && !self.ends.is_empty() {
             self.forget_first(logs);
         }
-        self.next_number += 1;
-        Place { until, number: self.next_number }
+        self.free.pop().unwrap_or_else(|| {
+            self.kept.push(None);
+            Place(self.kept.len() - 1)
+        })
     }
 
     /// A push is in the users' own logs, each of which knows its place ([`OpenReceipts::push`]): each user
-    /// has a receipt.
+    /// has a receipt. It is forgotten at `until`.
     pub(super) fn begin(
         &mut self,
-        place: Place,
+        (place, until): (Place, Time),
         id: &MessageId,
         (at, expires): (Time, Option<Time>),
         positions: &[(ChannelName, Position)],
@@ -120,7 +123,10 @@ impl Pushes {
         });
         self.receipts += receipts.all().len();
         self.by_id.insert(id.clone(), place);
-        self.by_end.insert(place, Push { id: id.clone(), expires, receipts });
+        self.ends.push(Reverse((until, place)));
+        if let Some(kept) = self.kept.get_mut(place.0) {
+            *kept = Some(Push { id: id.clone(), expires, receipts });
+        }
     }
 
     /// Moves the receipts of `user` behind `after` and up to `to` forward.
@@ -138,7 +144,7 @@ impl Pushes {
         let first = open.0.partition_point(|(offset, _)| *offset <= after);
         let mut closed = Vec::new();
         for (offset, place) in open.0.range(first..).take_while(|(offset, _)| *offset <= to) {
-            let Some(push) = self.by_end.get_mut(place) else { continue };
+            let Some(Some(push)) = self.kept.get_mut(place.0) else { continue };
             let expires = push.expires;
             let Some(held) = push.of(user) else { continue };
             // Who was skipped because the time was over does not become delivered by what came behind.
@@ -157,13 +163,8 @@ impl Pushes {
     }
 
     /// Calls a push back where it is still queued; in which logs that is. None when there is no such push.
-    pub(super) fn cancel(
-        &mut self,
-        push: &MessageId,
-        at: Time,
-        logs: &mut BTreeMap<ChannelName, Log>,
-    ) -> Option<Vec<ChannelName>> {
-        let push = self.by_end.get_mut(self.by_id.get(push)?)?;
+    pub(super) fn cancel(&mut self, push: &MessageId, at: Time, logs: &mut Logs) -> Option<Vec<ChannelName>> {
+        let push = self.kept.get_mut(self.by_id.get(push)?.0)?.as_mut()?;
         if push.expires.is_some_and(|end| end <= at) {
             return Some(Vec::new());
         }
@@ -182,7 +183,9 @@ impl Pushes {
     /// The message at `offset` was trimmed: a user who was not handed it will never be.
     pub(super) fn trimmed(&mut self, open: &mut OpenReceipts, user: &UserId, offset: Offset, now: Time) {
         let Ok(at) = open.0.binary_search_by_key(&offset, |(offset, _)| *offset) else { return };
-        let Some(push) = open.0.get(at).and_then(|(_, place)| self.by_end.get_mut(place)) else { return };
+        let Some(Some(push)) = open.0.get(at).and_then(|(_, place)| self.kept.get_mut(place.0)) else {
+            return;
+        };
         let expires = push.expires;
         let Some(held) = push.of(user) else { return };
         if held.state == ReceiptState::Queued {
@@ -200,7 +203,7 @@ impl Pushes {
         now: Time,
         is_kept: impl Fn(&UserId, Offset) -> bool,
     ) -> Option<Vec<Receipt>> {
-        let push = self.by_end.get(self.by_id.get(push)?)?;
+        let push = self.kept.get(self.by_id.get(push)?.0)?.as_ref()?;
         let all = push.receipts.all();
         let begin = after.map_or(0, |after| all.partition_point(|held| held.user <= *after));
         let receipts = all[begin..].iter().filter(|held| is_kept(&held.user, held.offset)).take(limit);
@@ -214,17 +217,19 @@ impl Pushes {
     }
 
     /// Forgets the pushes whose time is over.
-    pub(super) fn forget_old(&mut self, now: Time, logs: &mut BTreeMap<ChannelName, Log>) {
+    pub(super) fn forget_old(&mut self, now: Time, logs: &mut Logs) {
         for _ in 0..FORGET_MAX_PUSHES {
-            match self.by_end.first_key_value() {
-                Some((place, _)) if place.until <= now => self.forget_first(logs),
+            match self.ends.peek() {
+                Some(Reverse((until, _))) if *until <= now => self.forget_first(logs),
                 _ => break,
             }
         }
     }
 
-    fn forget_first(&mut self, logs: &mut BTreeMap<ChannelName, Log>) {
-        let Some((_, push)) = self.by_end.pop_first() else { return };
+    fn forget_first(&mut self, logs: &mut Logs) {
+        let Some(Reverse((_, place))) = self.ends.pop() else { return };
+        let Some(push) = self.kept.get_mut(place.0).and_then(Option::take) else { return };
+        self.free.push(place);
         self.by_id.remove(&push.id);
         self.receipts -= push.receipts.all().len();
         for held in push.receipts.all() {
@@ -234,6 +239,10 @@ impl Pushes {
                     log.open = OpenReceipts::default();
                 }
             }
+        }
+        if self.ends.is_empty() {
+            // What very many have taken is given back.
+            *self = Self::default();
         }
     }
 }

@@ -4,18 +4,20 @@
 mod update;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry as Found},
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::Arc,
 };
 
-use encke_proto::{ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, UserId};
+use encke_proto::{
+    ChannelName, Entry, Epoch, Lineage, Message, MessageId, NameFilter, Offset, Position, Time, UserId,
+};
 
 use self::update::MetadataTable;
-use super::{keys::Keys, log::Log, open_receipts::Place, pushes::Pushes};
+use super::{keys::Keys, log::Log, logs::Logs, open_receipts::Place, pushes::Pushes};
 use crate::{
-    Append, Appended, ChannelSummary, EngineError, Mark, Page, PageLimit, RECEIPTS_KEPT_S, ReadFrom, Receipt,
-    ReceiptState, RetentionTable, Targets, UserRecord, append::each_once, key::is_reused,
+    Append, Appended, ChannelSummary, EngineError, EngineStats, Mark, Page, PageLimit, RECEIPTS_KEPT_S,
+    ReadFrom, Receipt, ReceiptState, RetentionTable, Targets, UserRecord, append::each_once, key::is_reused,
     offset_floors::OffsetFloors,
 };
 
@@ -40,7 +42,7 @@ struct User {
 pub(super) struct State {
     epoch: Epoch,
     retention: RetentionTable,
-    logs: BTreeMap<ChannelName, Log>,
+    logs: Logs,
     /// When the oldest message of which log is due to be trimmed by age or expiry.
     expiry_index: BTreeSet<(Time, ChannelName)>,
     users: BTreeMap<UserId, User>,
@@ -48,6 +50,8 @@ pub(super) struct State {
     pushes: Pushes,
     floors: OffsetFloors,
     metadata: MetadataTable,
+    /// How many messages all logs have.
+    messages: u64,
 }
 
 impl State {
@@ -55,13 +59,14 @@ impl State {
         Self {
             epoch,
             retention,
-            logs: BTreeMap::new(),
+            logs: Logs::default(),
             expiry_index: BTreeSet::new(),
             users: BTreeMap::new(),
             keys: Keys::default(),
             pushes: Pushes::default(),
             floors: OffsetFloors::default(),
             metadata: MetadataTable::default(),
+            messages: 0,
         }
     }
 
@@ -71,15 +76,13 @@ impl State {
         append: Append,
         entries: &mut Vec<Arc<Entry>>,
     ) -> Result<Appended, EngineError> {
-        if let Some(key) = &append.key {
-            if let Some((first, request)) = self.keys.find(&key.text)
-                && let Some(first) = self.without_deleted(first)
-            {
-                return if is_reused(request, key.request) { Err(EngineError::KeyReused) } else { Ok(first) };
-            }
-            self.keys.make_room(append.time)?;
+        if let Some(key) = &append.key
+            && let Some((first, request)) = self.keys.find(&key.text)
+            && let Some(first) = self.without_deleted(first)
+        {
+            return if is_reused(request, key.request) { Err(EngineError::KeyReused) } else { Ok(first) };
         }
-        let Append { id, key, targets, body, from, time, expires } = append;
+        let Append { id, key, targets, body, from, time, expires, trace } = append;
         let (channels, is_push, is_named) = match targets {
             Targets::Channels(channels) => {
                 let channels = each_once(channels);
@@ -100,22 +103,21 @@ impl State {
             body: body.clone(),
             from: from.clone(),
             expires,
+            trace: trace.clone(),
         };
-        let place = is_push.then(|| {
-            let end = expires.unwrap_or_else(|| time.plus_seconds(self.retention.own.max_age_s));
-            self.pushes.next_place(end.plus_seconds(RECEIPTS_KEPT_S), channels.len(), &mut self.logs)
-        });
+        let place = is_push.then(|| self.pushes.next_place(channels.len(), &mut self.logs));
         let mut positions = Vec::with_capacity(channels.len());
         for channel in channels {
-            let position = self.append_one(&channel, time, place, entries, message);
-            positions.push((channel, position));
+            positions.push(self.append_one(channel, time, place, entries, message));
         }
         if let Some(place) = place {
-            self.pushes.begin(place, &id, (time, expires), &positions);
+            let end = expires.unwrap_or_else(|| time.plus_seconds(self.retention.own.max_age_s));
+            let until = end.plus_seconds(RECEIPTS_KEPT_S);
+            self.pushes.begin((place, until), &id, (time, expires), &positions);
         }
         let appended = Appended { id: id.clone(), positions, repeated: false };
         if let Some(key) = key {
-            self.keys.remember(key, time, appended.clone());
+            self.keys.remember(key, from.as_ref(), time, appended.clone());
         }
         Ok(appended)
     }
@@ -139,7 +141,7 @@ impl State {
         if wanted(self.logs.len()) <= LOGS_MAX && wanted(self.users.len()) <= USERS_MAX {
             return Ok(());
         }
-        let new = channels.iter().filter(|channel| !self.logs.contains_key(*channel)).count();
+        let new = channels.iter().filter(|channel| !self.logs.contains(channel)).count();
         check_room("logs", self.logs.len().saturating_add(new), LOGS_MAX)?;
         if with_owners {
             let owners = channels.iter().filter_map(ChannelName::owner);
@@ -150,46 +152,46 @@ impl State {
     }
 
     /// Appends to one log, trims what is too much there, and writes into the agenda when the oldest of the
-    /// rest is due.
+    /// rest is due. Says where it stands.
     fn append_one(
         &mut self,
-        channel: &ChannelName,
+        channel: ChannelName,
         time: Time,
         push: Option<Place>,
         entries: &mut Vec<Arc<Entry>>,
         message: impl FnOnce(ChannelName, Position) -> Message,
-    ) -> Position {
-        let owner = channel.owner();
+    ) -> (ChannelName, Position) {
+        let Self { logs, users, floors, .. } = self;
         // Found once: of what an append does, looking for names is the most.
-        let log = match self.logs.entry(channel.clone()) {
-            Found::Occupied(log) => log.into_mut(),
-            Found::Vacant(place) => {
-                // A user with a log is known.
-                if let Some(user) = owner.clone().filter(|_| push.is_some()) {
-                    self.users.entry(user).or_insert(User { first_seen: time, last_seen: None });
-                }
-                place.insert(Log::behind(self.floors.of(channel)))
-            }
-        };
+        let (channel, log) = logs.get_or_begin(channel, |channel| Log::behind(floors.of(channel)));
+        // A user with a message is known.
+        if log.makes_known
+            && let Some(user) = channel.owner().filter(|_| push.is_some())
+        {
+            users.entry(user).or_insert(User { first_seen: time, last_seen: None });
+            log.makes_known = false;
+        }
         let position = Position { epoch: self.epoch, offset: log.head() + 1 };
         let entry = Arc::new(Entry::new(message(channel.clone(), position)));
         entries.push(Arc::clone(&entry));
         log.push(entry);
+        self.messages += 1;
         if let Some(place) = push {
             log.open.push(position.offset, place);
         }
-        let retention = self.retention.of(channel);
+        let retention = self.retention.of(&channel);
         while let Some(entry) = log.trim_over(&retention) {
-            if let Some(user) = &owner {
-                self.pushes.trimmed(&mut log.open, user, entry.message().position.offset, time);
+            self.messages -= 1;
+            if let Some(user) = channel.owner() {
+                self.pushes.trimmed(&mut log.open, &user, entry.message().position.offset, time);
             }
         }
         // A time that is too early only makes the sweep look in vain; so it is moved in one direction.
         let due = log.next_due(&retention);
         if due.is_some_and(|due| log.due.is_none_or(|known| due < known)) {
-            reschedule(&mut self.expiry_index, channel, log, due);
+            reschedule(&mut self.expiry_index, &channel, log, due);
         }
-        position
+        (channel, position)
     }
 
     pub(super) fn read(&self, channel: &ChannelName, from: ReadFrom, limit: PageLimit) -> Page {
@@ -207,14 +209,7 @@ impl State {
     }
 
     pub(super) fn channels(&self, after: Option<&ChannelName>, limit: usize) -> Vec<ChannelSummary> {
-        // Users' own channels are the names from "@" up to "A"; there may be very many of them, so they are
-        // jumped over.
-        let after = after.map_or("", ChannelName::as_str);
-        let before_own = (after < "@").then_some((Bound::Excluded(after), Bound::Excluded("@")));
-        let behind_own = if after < "A" { Bound::Included("A") } else { Bound::Excluded(after) };
-        let before_own = before_own.into_iter().flat_map(|range| self.logs.range::<str, _>(range));
-        let logs = before_own.chain(self.logs.range::<str, _>((behind_own, Bound::Unbounded)));
-        let logs = logs.filter(|(_, log)| log.head() > 0).take(limit);
+        let logs = self.logs.listed(after).filter(|(_, log)| log.head() > 0).take(limit);
         let summary = |(channel, log): (&ChannelName, &Log)| ChannelSummary {
             channel: channel.clone(),
             epoch: self.epoch,
@@ -222,6 +217,17 @@ impl State {
             head: log.head(),
         };
         logs.map(summary).collect()
+    }
+
+    pub(super) fn channel_names(
+        &self,
+        filter: &NameFilter,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Vec<ChannelName> {
+        let logs =
+            self.logs.listed(after).filter(|(name, log)| log.head() > 0 && filter.matches(name.as_str()));
+        logs.take(limit).map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn seen(&mut self, user: &UserId, at: Time) -> Result<(), EngineError> {
@@ -242,6 +248,16 @@ impl State {
         let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
         let users = self.users.range::<UserId, _>((begin, Bound::Unbounded)).take(limit);
         users.map(|(user, known)| known.record(user)).collect()
+    }
+
+    pub(super) fn user_ids(&self, filter: &NameFilter, after: Option<&UserId>, limit: usize) -> Vec<UserId> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let users = self.users.range::<UserId, _>((begin, Bound::Unbounded));
+        users
+            .filter(|(user, _)| filter.matches(user.as_str()))
+            .take(limit)
+            .map(|(user, _)| user.clone())
+            .collect()
     }
 
     pub(super) fn handed(&self, user: &UserId) -> Position {
@@ -296,13 +312,34 @@ impl State {
         let log = self.logs.remove(channel);
         self.metadata.remove(channel);
         if let Some(log) = &log {
+            self.messages -= log.head() + 1 - log.tail();
             self.floors.raise(OffsetFloors::class(channel), log.head() + 1);
             if let Some(due) = log.due {
                 self.expiry_index.remove(&(due, channel.clone()));
             }
         }
-        let user = channel.owner().and_then(|user| self.users.remove(&user));
+        let owner = channel.owner();
+        if let Some(user) = &owner {
+            self.keys.forget_user(user);
+        }
+        let user = owner.and_then(|user| self.users.remove(&user));
         log.is_some() || user.is_some()
+    }
+
+    /// Lets other rules hold. Every log is looked at in the next sweep, which trims a bounded part at a time.
+    pub(super) fn set_retention(&mut self, table: RetentionTable) {
+        self.retention = table;
+        for (channel, log) in self.logs.iter_mut() {
+            reschedule(&mut self.expiry_index, channel, log, Some(Time(0)));
+        }
+    }
+
+    pub(super) fn stats(&self) -> EngineStats {
+        EngineStats {
+            messages: Some(self.messages),
+            logs: Some(self.logs.len() as u64),
+            ..EngineStats::default()
+        }
     }
 
     /// Forgets what is too old, and says which logs have ended.
@@ -323,14 +360,23 @@ impl State {
             let owner = channel.owner();
             log.due = None;
             while left > 0
-                && let Some(entry) = log.trim_due(&retention, now)
+                && let Some(entry) = log.trim_due(&retention, now).or_else(|| log.trim_over(&retention))
             {
                 left -= 1;
+                self.messages -= 1;
                 if let Some(user) = &owner {
                     self.pushes.trimmed(&mut log.open, user, entry.message().position.offset, now);
                 }
             }
+            if let Some(user) = owner.filter(|_| log.is_empty())
+                && self.users.get(&user).is_some_and(|known| known.last_seen.is_none())
+            {
+                self.users.remove(&user);
+                log.makes_known = true;
+            }
+            // One that there was no time for comes first the next time.
             let due = log.next_due(&retention).into_iter().chain(ends).min();
+            let due = if left == 0 { Some(Time(0)) } else { due };
             reschedule(&mut self.expiry_index, &channel, log, due);
         }
         self.keys.forget_old(now);

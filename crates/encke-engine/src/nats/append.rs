@@ -1,11 +1,11 @@
 //! Appends a message with all its targets as one atomic batch, with its key and its page of targets. Messages
 //! with too many targets for one batch are in `pieces.rs`.
 
-use encke_proto::{ChannelName, Time, UserId};
+use encke_proto::{ChannelName, NameFilter, Time, UserId};
 
 use super::{
     fault::Fault,
-    keys::KEY_TTL_S,
+    kept_times::KEY_TTL_S,
     link::Put,
     names::Names,
     receipt,
@@ -14,7 +14,7 @@ use super::{
     targets::{KeyRecord, PAGE_MAX_TARGETS, Target, TargetPage, appended, targets, to_json},
     writer::{Beside, Once, Work, Written},
 };
-use crate::{Append, Appended, Key, RetentionTable, Targets, append::each_once};
+use crate::{Append, Appended, Key, RetentionTable, Targets, USER_KEYS_MAX, append::each_once};
 
 /// What a target takes in a page, in bytes, besides its name.
 const TARGET_BYTES: usize = 60;
@@ -37,27 +37,43 @@ impl Store {
     pub(super) async fn append(&self, append: Append) -> Result<Appended, Fault> {
         let said = Said::of(&append);
         let all = append.targets == Targets::AllUsers;
+        let mut unseen = Vec::new();
         let (channels, push) = match append.targets {
             Targets::Channels(channels) => (each_once(channels), false),
             Targets::Users(users) => {
                 // A user who is known and gets nothing after all does no harm; one who gets something and is
                 // not known would.
-                self.make_known(&users, append.time).await?;
+                unseen = self.make_known(&users, append.time).await?;
                 (each_once(users.iter().map(UserId::channel)), true)
             }
             Targets::AllUsers => {
-                (self.user_ids(None, usize::MAX).await?.iter().map(UserId::channel).collect(), true)
+                let users = self.user_ids(&NameFilter::default(), None, usize::MAX).await?;
+                unseen = self.look_up(&users).await?.unseen;
+                (users.iter().map(UserId::channel).collect(), true)
             }
         };
         let mut message = Message { said, channels, push, key: append.key, all };
-        if message.channels.len() > PAGE_MAX_TARGETS || message.bytes() > PIECE_MAX_BYTES {
-            return self.append_in_pieces(message).await;
+        let time = append.time;
+        let appended = if message.channels.len() > PAGE_MAX_TARGETS || message.bytes() > PIECE_MAX_BYTES {
+            self.append_in_pieces(message).await?
+        } else {
+            self.append_at_once(&mut message, time).await?
+        };
+        // The push is stored, so it is accepted whatever comes of this.
+        if let Err(fault) = self.keep_known(unseen, time).await {
+            tracing::debug!(%fault, "users may be forgotten for whom a push is kept");
         }
+        Ok(appended)
+    }
+
+    /// Appends a message whose targets fit into one batch.
+    async fn append_at_once(&self, message: &mut Message, time: Time) -> Result<Appended, Fault> {
         let (mut known_anew, mut void_up_to) = (false, 0);
         for _ in 0..TRIES_MAX {
-            match self.writer.write(self.work(&message, known_anew, void_up_to)).await? {
+            match self.writer.write(self.work(message, known_anew, void_up_to)).await? {
                 Written::Now(positions) => {
-                    return Ok(Appended { id: message.said.id, positions, repeated: false });
+                    self.count_key(message).await;
+                    return Ok(Appended { id: message.said.id.clone(), positions, repeated: false });
                 }
                 Written::Before(stored) => {
                     let first = KeyRecord::parse(&stored)?;
@@ -73,7 +89,7 @@ impl Store {
                     message.channels.retain(|channel| !gone(channel));
                 }
                 Written::Unknown(users) => {
-                    self.make_known_anew(&users, append.time).await?;
+                    self.make_known_anew(&users, time).await?;
                     known_anew = true;
                 }
             }
@@ -84,13 +100,13 @@ impl Store {
     /// Makes those known who were deleted and are pushed to.
     pub(super) async fn make_known_anew(&self, users: &[UserId], at: Time) -> Result<(), Fault> {
         self.forget_known(users);
-        self.make_known(users, at).await
+        self.make_known(users, at).await.map(drop)
     }
 
     /// A message as the writer takes it. What was stored with its key up to `void_up_to` does not count.
     fn work(&self, message: &Message, known_anew: bool, void_up_to: u64) -> Work {
         let once = |key: &Key| {
-            let once = self.key_once(&key.text);
+            let once = self.key_once(&key.text, message.said.from.as_ref());
             Once { void_up_to: once.void_up_to.max(void_up_to), ..once }
         };
         let once = message.key.as_ref().map(once).into_iter().collect();
@@ -119,8 +135,20 @@ impl Store {
     }
 
     /// What must not be there when a message with this key is appended.
-    pub(super) fn key_once(&self, key: &str) -> Once {
-        Once { subject: self.names.key(key), void_up_to: self.keys.void_up_to(self.epochs.now()) }
+    pub(super) fn key_once(&self, key: &str, user: Option<&UserId>) -> Once {
+        Once { subject: self.names.key(key, user), void_up_to: self.keys.void_up_to(self.epochs.now()) }
+    }
+
+    /// Counts the keys that a user's messages brought through this node, and has the oldest of too many
+    /// forgotten, some at a time. If that fails, more are kept until they are too old.
+    pub(super) async fn count_key(&self, message: &Message) {
+        let (Some(_), Some(user)) = (&message.key, &message.said.from) else { return };
+        if self.user_keys.count(user)
+            && let Err(fault) =
+                self.link.purge_but(&self.names.log, &self.names.user_keys(user), USER_KEYS_MAX).await
+        {
+            tracing::debug!(%user, %fault, "more idempotency keys of a user are kept");
+        }
     }
 
     fn beside(&self, message: &Message) -> Beside {
@@ -138,7 +166,7 @@ impl Store {
                 let inline = if push { Vec::new() } else { targets(positions, |place| place) };
                 puts.push(key_put(
                     &names,
-                    &key.text,
+                    (&key.text, said.from.as_ref()),
                     &KeyRecord {
                         id: said.id.clone(),
                         request: key.request,
@@ -202,10 +230,10 @@ pub(super) fn page_put(
     Put { subject: names.page(&said.id, page), head: String::new(), payload, expect: None, ttl_s }
 }
 
-/// A key's first result, to be stored.
-pub(super) fn key_put(names: &Names, key: &str, record: &KeyRecord) -> Put {
+/// A key's first result, to be stored. The key is of a backend, or of this user.
+pub(super) fn key_put(names: &Names, (key, user): (&str, Option<&UserId>), record: &KeyRecord) -> Put {
     Put {
-        subject: names.key(key),
+        subject: names.key(key, user),
         head: String::new(),
         payload: to_json(record),
         expect: None,

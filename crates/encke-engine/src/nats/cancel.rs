@@ -141,8 +141,8 @@ impl Store {
             if last.deletes || last.extent.tail > target.offset {
                 return Ok(());
             }
-            let extent = last.extent.in_age(&self.epochs.sure().await?);
-            let put = record::put_cancellation(subject.clone(), &extent, target.offset, last.seq);
+            let extent = last.extent.in_age(&self.epochs.sure().await?).retracted();
+            let put = record::put(subject.clone(), &extent, None, Some(last.seq));
             match self.link.put(put).await {
                 Err(Fault::Mismatch) => pause().await,
                 other => {

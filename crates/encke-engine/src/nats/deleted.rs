@@ -1,6 +1,17 @@
-//! What the writer says of a log that it has deleted.
+//! On which condition the writer deletes a log, and what it says of one that it has deleted.
 
-use encke_proto::{Epoch, Offset};
+use encke_proto::{Epoch, Offset, Time};
+
+/// On which condition a log is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DeleteIf {
+    /// If anything was ever stored there.
+    There,
+    /// The same, and besides if it is of a user who was known.
+    Known,
+    /// If its time is over.
+    Ended(Time),
+}
 
 /// A log that was deleted, now or before.
 #[derive(Clone, Copy, Debug)]

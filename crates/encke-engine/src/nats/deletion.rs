@@ -8,7 +8,7 @@ use encke_proto::{ChannelName, Offset, UserId};
 use tokio::time::Instant;
 
 use super::{
-    deleted::Deleted,
+    deleted::{DeleteIf, Deleted},
     fault::Fault,
     link::{DEADLINE_MS, Put},
     log::Log,
@@ -27,24 +27,32 @@ impl WriterTask {
     pub(super) async fn delete(
         &mut self,
         channel: &ChannelName,
-        is_known: bool,
+        condition: DeleteIf,
     ) -> Result<Option<Deleted>, Fault> {
         let end = Instant::now() + Duration::from_millis(DEADLINE_MS);
         loop {
-            match self.try_delete(channel, is_known).await {
+            match self.try_delete(channel, condition).await {
                 Err(Fault::Mismatch | Fault::Busy(_)) if Instant::now() < end => pause().await,
                 other => return other,
             }
         }
     }
 
-    async fn try_delete(&mut self, channel: &ChannelName, is_known: bool) -> Result<Option<Deleted>, Fault> {
+    async fn try_delete(
+        &mut self,
+        channel: &ChannelName,
+        condition: DeleteIf,
+    ) -> Result<Option<Deleted>, Fault> {
         let ages = self.context.epochs.sure().await?;
         let subject = self.context.names.channel(channel);
         self.logs.remove(channel);
         let (before, last_seq) = match self.context.link.last(&self.context.names.log, &subject).await? {
             Some(stored) => {
                 let last = Record::parse(&stored)?;
+                let has_ended = |now| last.extent.ends().is_some_and(|end| end <= now);
+                if matches!(condition, DeleteIf::Ended(now) if !has_ended(now)) {
+                    return Ok(None);
+                }
                 if last.deletes {
                     let (floor, epoch, seq) = (last.extent.head, last.extent.epoch, last.seq);
                     return Ok(Some(Deleted { floor, epoch, seq, was_there: false }));
@@ -52,7 +60,7 @@ impl WriterTask {
                 (last.extent.in_age(&ages), last.seq)
             }
             // Another node may remember the user as known. The note says what it would not find out.
-            None if is_known => (Extent::empty(ages.now), 0),
+            None if condition == DeleteIf::Known => (Extent::empty(ages.now), 0),
             None => return Ok(None),
         };
         let extent = before.deleted();
@@ -60,10 +68,7 @@ impl WriterTask {
         let seq = self.context.link.put(put).await?;
         self.context.epochs.seen(seq);
         let deleted = Deleted { floor: extent.head, epoch: extent.epoch, seq, was_there: true };
-        self.logs.insert(
-            channel.clone(),
-            Log::found(Record { seq, extent, said: None, deletes: true, cancels: None }),
-        );
+        self.logs.insert(channel.clone(), Log::found(Record { seq, extent, said: None, deletes: true }));
         Ok(Some(deleted))
     }
 }
@@ -71,6 +76,11 @@ impl WriterTask {
 impl Store {
     /// Deletes a log with everything of it; whether there was anything.
     pub(super) async fn delete(&self, channel: &ChannelName) -> Result<bool, Fault> {
+        self.delete_if(channel, DeleteIf::There).await
+    }
+
+    /// The same on a condition.
+    pub(super) async fn delete_if(&self, channel: &ChannelName, condition: DeleteIf) -> Result<bool, Fault> {
         let user = channel.owner();
         // First that the user is not known: a push that comes meanwhile makes the user known again before it
         // is stored.
@@ -78,11 +88,16 @@ impl Store {
             Some(user) => self.make_unknown(user).await?,
             None => false,
         };
-        let Some(deleted) = self.writer.delete(channel, was_known).await? else { return Ok(was_known) };
+        let condition = if was_known { DeleteIf::Known } else { condition };
+        let Some(deleted) = self.writer.delete(channel, condition).await? else { return Ok(was_known) };
         if let Some(user) = &user {
             self.mark_deleted(user, deleted).await?;
             self.link.purge(&self.names.book, &self.names.receipts(user)).await?;
             self.link.purge(&self.names.book, &self.names.cancelled(user)).await?;
+            self.link.purge_before(&self.names.log, &self.names.user_keys(user), deleted.seq).await?;
+        } else {
+            // Those that come behind the deletion are of a new log.
+            self.link.purge_before(&self.names.log, &self.names.producers(channel), deleted.seq).await?;
         }
         self.link.purge_before(&self.names.log, &self.names.channel(channel), deleted.seq).await?;
         // Last, so that one who asks again finds out whether all of it was done, and does the rest.

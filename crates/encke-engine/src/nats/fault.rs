@@ -1,7 +1,7 @@
 //! Errors inside the NATS engine, divided by whether anything was stored. Callers outside see only
 //! `EngineError`.
 
-use crate::EngineError;
+use crate::{EngineError, LogRefusal};
 
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,9 @@ pub(super) enum Fault {
     /// The idempotency key was used for another request; nothing was stored.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// A log does not take it; nothing was stored.
+    #[error("{0}")]
+    Log(LogRefusal),
     /// What is stored cannot be understood.
     #[error("{0}")]
     Damaged(String),
@@ -35,11 +38,18 @@ impl Fault {
     }
 }
 
+impl From<LogRefusal> for Fault {
+    fn from(refusal: LogRefusal) -> Self {
+        Self::Log(refusal)
+    }
+}
+
 impl From<Fault> for EngineError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Damaged(what) => Self::Damaged(what),
             Fault::KeyReused => Self::KeyReused,
+            Fault::Log(refusal) => refusal.into(),
             other => Self::Unavailable(other.to_string()),
         }
     }

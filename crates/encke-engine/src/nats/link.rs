@@ -495,6 +495,13 @@ impl Link {
         ok(&self.api(format!("$JS.API.STREAM.PURGE.{stream}"), &filter).await?)
     }
 
+    /// Takes the oldest of the messages that match a filter out of a stream, all but so many. The server
+    /// looks at all that is stored from the first of them on, so this is for what comes seldom.
+    pub(super) async fn purge_but(&self, stream: &str, filter: &str, keep: usize) -> Result<(), Fault> {
+        let filter = json!({ "filter": filter, "keep": keep });
+        ok(&self.api(format!("$JS.API.STREAM.PURGE.{stream}"), &filter).await?)
+    }
+
     /// Takes all messages that match a filter out of a stream.
     pub(super) async fn purge(&self, stream: &str, filter: &str) -> Result<(), Fault> {
         ok(&self.api(format!("$JS.API.STREAM.PURGE.{stream}"), &json!({ "filter": filter })).await?)

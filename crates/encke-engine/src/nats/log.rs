@@ -115,6 +115,16 @@ impl Log {
         }
     }
 
+    /// Whether something was stored of it since it was last deleted.
+    pub(super) fn is_there(&self) -> bool {
+        self.seq > 0 && !self.is_deleted
+    }
+
+    /// When the sweep has to look at it: when its oldest message is due, if that is known, or it ends.
+    pub(super) fn next_due(&self) -> Option<Time> {
+        [self.due(), self.extent.ends()].into_iter().flatten().min()
+    }
+
     pub(super) fn spoil(&mut self) {
         self.spoiled = true;
     }
@@ -130,6 +140,9 @@ impl Log {
         self.extent.head += 1;
         self.extent.back = self.spots.front().copied().or(self.extent.back);
         self.extent.bytes += said.size();
+        if let Some(metadata) = &mut self.extent.metadata {
+            metadata.touch(said.time);
+        }
         let offset = self.extent.head;
         self.whole &= self.front.len() < FRONT_MAX_MESSAGES;
         if self.whole {
@@ -177,6 +190,7 @@ impl Log {
         self.extent = extent;
         self.seq = seq;
         self.ends_in_note = true;
+        self.is_deleted = false;
     }
 
     /// Whether the oldest message is among those that are remembered.

@@ -8,7 +8,7 @@ use base64::{
 };
 use encke_proto::{ChannelName, Epoch, MessageId, Offset, SessionId, UserId};
 
-use crate::NodeId;
+use crate::{NodeId, ProducerId};
 
 /// The 64 characters in the order of their bytes, so that what is encoded sorts as what it stands for. None
 /// of them means anything in a subject.
@@ -53,7 +53,7 @@ impl Names {
     }
 
     pub(super) fn log_subjects(&self) -> Vec<String> {
-        ["l.>", "k.>", "p.>", "i.>", "epoch"].map(|rest| format!("{}.{rest}", self.prefix)).into()
+        ["l.>", "k.>", "p.>", "i.>", "q.>", "epoch"].map(|rest| format!("{}.{rest}", self.prefix)).into()
     }
 
     pub(super) fn book_subjects(&self) -> Vec<String> {
@@ -117,9 +117,17 @@ impl Names {
         format!("{}.epoch", self.prefix)
     }
 
-    /// What the first message with an idempotency key led to.
-    pub(super) fn key(&self, key: &str) -> String {
-        format!("{}.k.{}", self.prefix, token(key))
+    /// What the first message with an idempotency key led to: of a backend, or of this user.
+    pub(super) fn key(&self, key: &str, user: Option<&UserId>) -> String {
+        match user {
+            Some(user) => format!("{}.k.{}.{}", self.prefix, token(user.as_str()), token(key)),
+            None => format!("{}.k.{}", self.prefix, token(key)),
+        }
+    }
+
+    /// What all of a user's keys led to.
+    pub(super) fn user_keys(&self, user: &UserId) -> String {
+        format!("{}.k.{}.*", self.prefix, token(user.as_str()))
     }
 
     /// A page of the targets of a message.
@@ -140,6 +148,16 @@ impl Names {
     /// The first pages of all of them.
     pub(super) fn intents(&self) -> String {
         format!("{}.i.*.0", self.prefix)
+    }
+
+    /// How far a producer has come in a public channel's log.
+    pub(super) fn producer(&self, channel: &ChannelName, producer: &ProducerId) -> String {
+        format!("{}.{}", self.of_channel('q', channel), token(producer.as_str()))
+    }
+
+    /// All producers of a public channel's log.
+    pub(super) fn producers(&self, channel: &ChannelName) -> String {
+        format!("{}.*", self.of_channel('q', channel))
     }
 
     /// A known user.

@@ -62,9 +62,9 @@ impl Store {
                 continue;
             }
             let entries = self.with_cancelled(channel, &head.extent, entries).await?;
+            let (lineage, closed) = (head.extent.lineage(), head.extent.is_closed());
             let Extent { epoch, head: newest, tail, .. } = head.extent;
-            let lineage = head.extent.lineage();
-            return Ok(Page { epoch, lineage, tail, head: newest, closed: false, entries });
+            return Ok(Page { epoch, lineage, tail, head: newest, closed, entries });
         }
     }
 

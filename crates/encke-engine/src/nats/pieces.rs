@@ -33,6 +33,9 @@ struct Intent {
     push: bool,
     page: bool,
     from: Option<UserId>,
+    /// `traceparent`, if it belongs to a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
     time: u64,
     expires: Option<u64>,
     body: String,
@@ -66,6 +69,7 @@ impl Intent {
             push: message.push,
             page: matches!(said.body, encke_proto::Body::Page(_)),
             from: said.from.clone(),
+            trace: said.trace.as_ref().map(ToString::to_string),
             time: said.time.0,
             expires: said.expires.map(|end| end.0),
             body: if base64 {
@@ -90,6 +94,7 @@ impl Intent {
             time: Time(self.time),
             expires: self.expires.map(Time),
             from: self.from.clone(),
+            trace: self.trace.as_ref().and_then(|trace| trace.parse().ok()).map(Box::new),
             body,
         })
     }
@@ -98,13 +103,16 @@ impl Intent {
 impl Store {
     pub(super) async fn append_in_pieces(&self, message: Message) -> Result<Appended, Fault> {
         let id = message.said.id.clone();
+        if let Some((_, refusal)) = self.refusing(&message.channels, message.said.time).await?.first() {
+            return Err((*refusal).into());
+        }
         // Pages are read by user, so they are made in that order.
         let mut all: Piece =
             message.channels.iter().cloned().enumerate().map(|(index, channel)| (channel, index)).collect();
         all.sort_unstable();
         let pieces: Vec<Piece> = all.chunks(message.piece()).map(<[_]>::to_vec).collect();
         if let Some(key) = &message.key {
-            let once = self.key_once(&key.text);
+            let once = self.key_once(&key.text, message.said.from.as_ref());
             let first = self.link.last(&self.names.log, &once.subject).await?;
             if let Some(stored) = first.as_ref().filter(|stored| stored.seq > once.void_up_to) {
                 let first = KeyRecord::parse(stored)?;
@@ -119,7 +127,7 @@ impl Store {
                 expect,
                 ..key_put(
                     &self.names,
-                    &key.text,
+                    (&key.text, message.said.from.as_ref()),
                     &KeyRecord {
                         id: id.clone(),
                         request: key.request,
@@ -145,6 +153,7 @@ impl Store {
         let deleted = if message.all { Deleted::LeftOut } else { Deleted::MadeKnown };
         let targets = self.do_pieces(&message.said, message.push, deleted, pieces).await?;
         self.done(&id).await;
+        self.count_key(&message).await;
         Ok(appended(id, targets, false))
     }
 
@@ -214,7 +223,16 @@ impl Store {
                 beside_messages: 1,
                 known_anew,
             };
-            match self.writer.write(work).await? {
+            let written = match self.writer.write(work).await {
+                Err(Fault::Log(_)) => {
+                    // All were found to take it; what came to its end since is passed over.
+                    let refusing = self.refusing(&channels, said.time).await?;
+                    piece.retain(|(channel, _)| refusing.iter().all(|(other, _)| other != channel));
+                    continue;
+                }
+                written => written?,
+            };
+            match written {
                 Written::Now(positions) => return Ok(targets(&positions, |place| indices[place])),
                 Written::Before(stored) => return Ok(TargetPage::parse(&stored)?.targets),
                 Written::Unknown(users) if deleted == Deleted::MadeKnown => {

@@ -8,7 +8,8 @@ use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use encke_proto::{
-    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, TypedBytes, UserId,
+    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, TraceContext,
+    TypedBytes, UserId,
 };
 use serde_json::value::RawValue;
 
@@ -16,13 +17,16 @@ use super::{
     epoch::Ages,
     fault::Fault,
     link::Put,
+    log_metadata::LogMetadata,
     names::{token, untoken},
     stored::Stored,
 };
 use crate::{Append, append::body_bytes};
 
-/// The form of what is stored. Another one is refused.
-const VERSION: &str = "1";
+/// The form of what is stored. Others are refused, but for the one before it.
+const VERSION: &str = "2";
+/// The form in which a log did not say how often something of it was retracted, and what it is set to.
+const FIRST_VERSION: &str = "1";
 /// What a message is that has no body: it says how its log stands, and maybe that it was deleted.
 const NOTE: char = 'n';
 const DELETION: char = 'x';
@@ -44,6 +48,11 @@ pub(super) struct Extent {
     pub(super) forks: Vec<Position>,
     /// A message a little before the head, so that who is nearly there need not search.
     pub(super) back: Option<Spot>,
+    /// How often a message of the log was cancelled, and the log deleted. A node that was not told of one
+    /// finds it in whatever it is told next.
+    pub(super) retractions: u64,
+    /// What is known of a public log besides, if anything is.
+    pub(super) metadata: Option<Box<LogMetadata>>,
 }
 
 /// Where a message is.
@@ -56,7 +65,17 @@ pub(super) struct Spot {
 impl Extent {
     /// A log without a message.
     pub(super) fn empty(epoch: Epoch) -> Self {
-        Self { epoch, head: 0, tail: 1, bytes: 0, trimmed_bytes: 0, forks: Vec::new(), back: None }
+        Self {
+            epoch,
+            head: 0,
+            tail: 1,
+            bytes: 0,
+            trimmed_bytes: 0,
+            forks: Vec::new(),
+            back: None,
+            retractions: 0,
+            metadata: None,
+        }
     }
 
     /// How many messages are kept.
@@ -75,6 +94,13 @@ impl Extent {
         self.tail = self.head + 1;
         self.trimmed_bytes = self.bytes;
         self.back = None;
+        self.metadata = None;
+        self.retracted()
+    }
+
+    /// The same log after a message was cancelled.
+    pub(super) fn retracted(mut self) -> Self {
+        self.retractions += 1;
         self
     }
 
@@ -90,6 +116,16 @@ impl Extent {
         self
     }
 
+    /// Whether it is closed for good.
+    pub(super) fn is_closed(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|metadata| metadata.closed)
+    }
+
+    /// When it ends by itself.
+    pub(super) fn ends(&self) -> Option<Time> {
+        self.metadata.as_ref().and_then(|metadata| metadata.ends())
+    }
+
     pub(super) fn lineage(&self) -> Lineage {
         Lineage::new(self.forks.clone())
     }
@@ -102,6 +138,7 @@ pub(super) struct Said {
     pub(super) time: Time,
     pub(super) expires: Option<Time>,
     pub(super) from: Option<UserId>,
+    pub(super) trace: Option<Box<TraceContext>>,
     pub(super) body: Body,
 }
 
@@ -112,6 +149,7 @@ impl Said {
             time: append.time,
             expires: append.expires,
             from: append.from.clone(),
+            trace: append.trace.clone(),
             body: append.body.clone(),
         }
     }
@@ -142,8 +180,6 @@ pub(super) struct Record {
     pub(super) said: Option<Said>,
     /// Whether it is a note that the log was deleted. The next append takes it out.
     pub(super) deletes: bool,
-    /// Of a note: the offset of a message that was cancelled.
-    pub(super) cancels: Option<Offset>,
 }
 
 impl Record {
@@ -152,14 +188,7 @@ impl Record {
         let (extent, said, deletes) = parsed.ok_or_else(|| {
             Fault::damaged(format!("the message {} of the logs is not understood", stored.seq))
         })?;
-        let cancels = match &said {
-            None if !stored.payload.is_empty() => {
-                let offset = std::str::from_utf8(&stored.payload).ok().and_then(|text| text.parse().ok());
-                Some(offset.ok_or_else(|| Fault::damaged("a cancellation is not understood"))?)
-            }
-            _ => None,
-        };
-        Ok(Self { seq: stored.seq, extent, said, deletes, cancels })
+        Ok(Self { seq: stored.seq, extent, said, deletes })
     }
 
     /// The message as all sessions receive it, told in `epoch`.
@@ -173,6 +202,7 @@ impl Record {
             body: said.body.clone(),
             from: said.from.clone(),
             expires: said.expires,
+            trace: said.trace.clone(),
         })))
     }
 }
@@ -192,13 +222,6 @@ pub(super) fn put_deletion(subject: String, extent: &Extent, expect: u64) -> Put
     put_as(DELETION, subject, extent, None, Some(expect))
 }
 
-/// The note to be stored that the message at an offset was cancelled. Nodes that do not know of it take it
-/// for any other note.
-pub(super) fn put_cancellation(subject: String, extent: &Extent, offset: Offset, expect: u64) -> Put {
-    let payload = offset.to_string().into_bytes().into();
-    Put { payload, ..put_as(NOTE, subject, extent, None, Some(expect)) }
-}
-
 fn put_as(
     note: char,
     subject: String,
@@ -213,7 +236,8 @@ fn put_as(
         Some((Said { body: Body::Data(_), .. }, _)) => 'd',
         Some((Said { body: Body::Bytes(_), .. }, _)) => 'b',
     };
-    let Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back } = extent;
+    let Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back, retractions, metadata } =
+        extent;
     // Writing to a string cannot fail.
     let _ = write!(head, "{VERSION} {kind} {epoch} {newest} {tail} {bytes} {trimmed_bytes} ");
     for (index, fork) in forks.iter().enumerate() {
@@ -226,6 +250,8 @@ fn put_as(
         Some(Spot { offset, seq }) => _ = write!(head, " {offset}:{seq}"),
         None => head.push_str(" -"),
     }
+    let _ = write!(head, " {retractions} ");
+    LogMetadata::write(metadata.as_deref(), &mut head);
     let payload = match said {
         None => Bytes::new(),
         Some((said, payload)) => {
@@ -237,6 +263,10 @@ fn put_as(
             if let Some(from) = &said.from {
                 let _ = write!(head, " {}", token(from.as_str()));
             }
+            if let Some(trace) = &said.trace {
+                // The place of the user is empty when there is none: no name is.
+                let _ = write!(head, "{} {trace}", if said.from.is_none() { " " } else { "" });
+            }
             payload
         }
     };
@@ -245,7 +275,8 @@ fn put_as(
 
 fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>, bool)> {
     let mut words = head.split(' ');
-    if words.next()? != VERSION {
+    let version = words.next()?;
+    if ![VERSION, FIRST_VERSION].contains(&version) {
         return None;
     }
     let kind = words.next()?;
@@ -263,7 +294,12 @@ fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>, bool)> {
             Some(Spot { offset: offset.parse().ok()?, seq: seq.parse().ok()? })
         }
     };
-    let extent = Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back };
+    let (retractions, metadata) = match version {
+        FIRST_VERSION => (0, None),
+        _ => (words.next()?.parse().ok()?, LogMetadata::read(words.next()?)?.map(Box::new)),
+    };
+    let extent =
+        Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back, retractions, metadata };
     if let Some(note @ (NOTE | DELETION)) = kind.chars().next() {
         return (kind.len() == 1).then_some((extent, None, note == DELETION));
     }
@@ -274,11 +310,15 @@ fn parse(head: &str, payload: &Bytes) -> Option<(Extent, Option<Said>, bool)> {
         text => Some(Time(text.parse().ok()?)),
     };
     let from = match words.next() {
+        Some("") | None => None,
         Some(from) => Some(UserId::new(&untoken(from)?).ok()?),
+    };
+    let trace = match words.next() {
+        Some(trace) => Some(Box::new(trace.parse().ok()?)),
         None => None,
     };
     let body = body(kind, payload)?;
-    Some((extent, Some(Said { id, time, expires, from, body }), false))
+    Some((extent, Some(Said { id, time, expires, from, trace, body }), false))
 }
 
 /// What a message says, from its kind and its payload.
@@ -309,7 +349,18 @@ mod tests {
     fn extent() -> Extent {
         let forks = vec![Position { epoch: Epoch(9), offset: 4 }, Position { epoch: Epoch(3), offset: 2 }];
         let back = Some(Spot { offset: 3, seq: 88 });
-        Extent { epoch: Epoch(77), head: 5, tail: 2, bytes: 900, trimmed_bytes: 100, forks, back }
+        let (retractions, metadata) = (3, Some(Box::new(LogMetadata::begun(4, Time(9)))));
+        Extent {
+            epoch: Epoch(77),
+            head: 5,
+            tail: 2,
+            bytes: 900,
+            trimmed_bytes: 100,
+            forks,
+            back,
+            retractions,
+            metadata,
+        }
     }
 
     fn back(put: &Put) -> Record {
@@ -326,36 +377,47 @@ mod tests {
     #[test]
     fn what_is_stored_is_read_back() {
         let id = MessageId::from_bits(7);
-        for (body, from, expires) in [
-            (Body::Page("https://example.com/ü?a b".into()), None, Some(Time(12))),
+        let trace = || Some(Box::new(TraceContext { trace_id: [7; 16], span_id: [8; 8], is_sampled: true }));
+        for (body, from, expires, trace) in [
+            (Body::Page("https://example.com/ü?a b".into()), None, Some(Time(12)), None),
+            (Body::Page("https://example.com/".into()), None, None, trace()),
+            (Body::Page("https://example.com/".into()), Some("-"), None, trace()),
             (
                 Body::Data(Arc::from(RawValue::from_string("{\"a\":1.50}".to_owned()).unwrap())),
                 Some("a b\u{20ac}"),
                 None,
+                trace(),
             ),
-            (Body::Bytes(Arc::new(TypedBytes::new("a/b", *b"\n\0\xff").unwrap())), None, None),
+            (Body::Bytes(Arc::new(TypedBytes::new("a/b", *b"\n\0\xff").unwrap())), None, None, None),
         ] {
             let from = from.map(|from| UserId::new(from).unwrap());
-            let said = Said { id: id.clone(), time: Time(5), expires, from, body };
+            let said = Said { id: id.clone(), time: Time(5), expires, from, trace, body };
             let put = put("s".to_owned(), &extent(), Some((&said, said.payload())), Some(3));
             let record = back(&put);
             assert_eq!(record.extent, extent());
             let read = record.said.unwrap();
             assert_eq!((&read.id, read.time, read.expires, &read.from), (&id, Time(5), expires, &said.from));
+            assert_eq!(read.trace, said.trace);
             assert_eq!(read.payload(), said.payload());
         }
         let note = back(&put("s".to_owned(), &extent(), None, None));
         assert!(note.said.is_none() && !note.deletes);
         assert_eq!(note.extent, extent());
-        let cancellation = back(&put_cancellation("s".to_owned(), &extent(), 4, 3));
-        assert!(cancellation.said.is_none() && !cancellation.deletes && cancellation.cancels == Some(4));
-        assert_eq!((cancellation.extent, note.cancels), (extent(), None));
         let deletion = back(&put_deletion("s".to_owned(), &extent().deleted(), 4));
         assert!(deletion.said.is_none() && deletion.deletes);
         assert_eq!(
             (deletion.extent.messages(), deletion.extent.kept_bytes(), deletion.extent.head),
             (0, 0, 6)
         );
+        assert_eq!((deletion.extent.retractions, deletion.extent.metadata), (4, None));
+    }
+
+    #[test]
+    fn the_form_before_this_one_is_read() {
+        let put = put("s".to_owned(), &extent(), None, None);
+        let head = put.head.replacen('2', "1", 1);
+        let before = Put { head: head.rsplitn(3, ' ').last().unwrap().to_owned(), ..put };
+        assert_eq!(back(&before).extent, Extent { retractions: 0, metadata: None, ..extent() });
     }
 
     #[test]
@@ -372,12 +434,13 @@ mod tests {
         for head in [
             "",
             "1",
-            "2 n a 1 1 1 1 - -",
+            "3 n a 1 1 1 1 - - 0 -",
+            "2 n a 1 1 1 1 - - 0",
             "1 d a 1 1 1 1 - -",
             "1 n a 1 1 1 1 a -",
             "1 n a 1 1 1 1 - 3",
             "1 n a 1 1 1",
-            &whole.replace("1 n", "1 y"),
+            &whole.replace("2 n", "2 y"),
         ] {
             assert!(matches!(Record::parse(&stored(head)), Err(Fault::Damaged(_))), "{head}");
         }

@@ -9,7 +9,7 @@ use super::{
     epoch::Epochs,
     expiry_index::ExpiryIndex,
     fault::Fault,
-    keys::KeyTimes,
+    kept_times::KeptTimes,
     link::Link,
     names::Names,
     recent::Recent,
@@ -17,6 +17,7 @@ use super::{
     streams::Streams,
     swept::Swept,
     trimmer::Trimmer,
+    user_keys::UserKeys,
     writer::Writer,
 };
 use crate::RetentionTable;
@@ -31,8 +32,11 @@ pub(super) struct Store {
     pub(super) expiry_index: Arc<ExpiryIndex>,
     pub(super) trimmer: Trimmer,
     pub(super) writer: Writer,
-    pub(super) keys: KeyTimes,
-    /// Users who are known to be known.
+    /// Which keys are too old, and which producers.
+    pub(super) keys: KeptTimes,
+    pub(super) producers: KeptTimes,
+    pub(super) user_keys: UserKeys,
+    /// Users who are known for good.
     pub(super) known: Mutex<Recent<UserId, ()>>,
     pub(super) swept: tokio::sync::Mutex<Swept>,
 }

@@ -63,9 +63,15 @@ impl Streams {
                     // Another node may have rules that keep more. What is kept too long does no harm, so the
                     // bound only rises.
                     let wanted = config["max_msgs_per_subject"].as_i64().unwrap_or(1);
+                    let mut changed = info.config.clone();
                     if info.most_of_a_subject > 0 && info.most_of_a_subject < wanted {
-                        let mut changed = info.config;
                         changed["max_msgs_per_subject"] = json!(wanted);
+                    }
+                    if !has_all_subjects(config, &info.config) {
+                        // An older version needed fewer.
+                        changed["subjects"] = config["subjects"].clone();
+                    }
+                    if changed != info.config {
                         link.update(&changed).await?;
                     }
                 }
@@ -84,9 +90,18 @@ fn per_subject(most_kept: u64) -> i64 {
     i64::try_from(most_kept.saturating_add(SLACK_MESSAGES)).unwrap_or(i64::MAX)
 }
 
+fn subjects(config: &Value) -> Vec<&str> {
+    config["subjects"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+fn has_all_subjects(wanted: &Value, found: &Value) -> bool {
+    let found = subjects(found);
+    subjects(wanted).iter().all(|subject| found.contains(subject))
+}
+
 /// A stream of that name that lacks what the engine's promises are made of is not ours.
 fn check(name: &str, wanted: &Value, found: &Value) -> Result<(), Fault> {
-    for setting in ["allow_atomic", "allow_msg_ttl", "allow_direct", "republish", "storage", "subjects"] {
+    for setting in ["allow_atomic", "allow_msg_ttl", "allow_direct", "republish", "storage"] {
         let same = match (&wanted[setting], &found[setting]) {
             (Value::Null, _) => true,
             (Value::Object(wanted), found) => wanted.iter().all(|(key, value)| found[key] == *value),
@@ -95,6 +110,10 @@ fn check(name: &str, wanted: &Value, found: &Value) -> Result<(), Fault> {
         if !same {
             return Err(Fault::Refused(format!("the stream {name} has another {setting} than Encke needs")));
         }
+    }
+    let known = subjects(wanted);
+    if let Some(foreign) = subjects(found).into_iter().find(|subject| !known.contains(subject)) {
+        return Err(Fault::Refused(format!("the stream {name} has subjects of others: {foreign}")));
     }
     Ok(())
 }

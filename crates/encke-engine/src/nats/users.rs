@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use encke_proto::{Time, UserId};
+use encke_proto::{ChannelName, NameFilter, Time, UserId};
 
 use super::{
     fault::Fault,
@@ -17,7 +17,7 @@ use crate::UserRecord;
 
 /// How often a user is written when other nodes write the same.
 const TRIES_MAX: usize = 16;
-/// Half of the users who are remembered as known.
+/// Half of the users who are remembered as known for good: they were here.
 pub(super) const KNOWN_MAX: usize = 100_000;
 
 fn text(first_seen: Time, last_seen: Option<Time>) -> String {
@@ -33,6 +33,14 @@ fn parse(user: &UserId, stored: &Stored) -> Result<UserRecord, Fault> {
         Some(UserRecord { user: user.clone(), first_seen: Time(first.parse().ok()?), last_seen })
     });
     parsed.ok_or_else(|| Fault::damaged("a user is not understood"))
+}
+
+/// What the records say of users who are not remembered as known for good.
+pub(super) struct LookedUp {
+    /// Who has a record and was never here.
+    pub(super) unseen: Vec<UserId>,
+    /// Who has none.
+    unknown: Vec<UserId>,
 }
 
 impl Store {
@@ -64,18 +72,34 @@ impl Store {
         Err(Fault::Busy("other nodes see the user at the same time".into()))
     }
 
-    /// Makes those known who are pushed to.
-    pub(super) async fn make_known(&self, users: &[UserId], at: Time) -> Result<(), Fault> {
-        let unknown: Vec<&UserId> = {
+    /// Looks for the records of users, and remembers those who were here.
+    pub(super) async fn look_up(&self, users: &[UserId]) -> Result<LookedUp, Fault> {
+        let asked: Vec<&UserId> = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             users.iter().filter(|user| known.get(*user).is_none()).collect()
         };
-        if unknown.is_empty() {
-            return Ok(());
+        let (mut unseen, mut unknown) = (Vec::new(), Vec::new());
+        if asked.is_empty() {
+            return Ok(LookedUp { unseen, unknown });
         }
-        let subjects: Vec<String> = unknown.iter().map(|user| self.names.user(user)).collect();
-        let found = self.link.lasts(&self.names.book, &subjects, false).await?;
-        let new = subjects.into_iter().filter(|subject| !found.contains_key(subject));
+        let subjects: Vec<String> = asked.iter().map(|user| self.names.user(user)).collect();
+        let found = self.link.lasts(&self.names.book, &subjects, true).await?;
+        for (user, subject) in asked.into_iter().zip(&subjects) {
+            match found.get(subject).map(|stored| parse(user, stored)) {
+                Some(Ok(record)) if record.last_seen.is_some() => self.remember(user),
+                Some(Ok(_)) => unseen.push(user.clone()),
+                // One damaged record must not refuse a push to all.
+                Some(Err(_)) => {}
+                None => unknown.push(user.clone()),
+            }
+        }
+        Ok(LookedUp { unseen, unknown })
+    }
+
+    /// Makes those known who are pushed to. Returns those of them who were never here: they may be forgotten
+    /// until the push is stored, and then have to be made known again ([`Self::keep_known`]).
+    pub(super) async fn make_known(&self, users: &[UserId], at: Time) -> Result<Vec<UserId>, Fault> {
+        let LookedUp { mut unseen, unknown } = self.look_up(users).await?;
         let put = |subject| Put {
             subject,
             head: text(at, None),
@@ -83,7 +107,7 @@ impl Store {
             expect: Some(0),
             ttl_s: None,
         };
-        let puts: Vec<Put> = new.map(put).collect();
+        let puts: Vec<Put> = unknown.iter().map(|user| put(self.names.user(user))).collect();
         for some in puts.chunks(BATCH_MAX_MESSAGES) {
             match self.link.put_all(some.to_vec()).await {
                 Ok(_) => {}
@@ -101,8 +125,39 @@ impl Store {
                 Err(fault) => return Err(fault),
             }
         }
-        unknown.iter().for_each(|user| self.remember(user));
-        Ok(())
+        unseen.extend(unknown);
+        Ok(unseen)
+    }
+
+    /// Makes those of these users known again whom a sweep has forgotten although something is kept for them.
+    /// Who was deleted stays unknown.
+    pub(super) async fn keep_known(&self, users: Vec<UserId>, at: Time) -> Result<(), Fault> {
+        if users.is_empty() {
+            return Ok(());
+        }
+        let forgotten = self.not_known(users).await?;
+        let channels: Vec<ChannelName> = forgotten.iter().map(UserId::channel).collect();
+        let heads = at_once(ASKED_MAX, channels.iter().map(|channel| self.head(channel)).collect()).await;
+        let mut kept = Vec::new();
+        for (user, head) in forgotten.into_iter().zip(heads) {
+            if head?.extent.messages() > 0 {
+                kept.push(user);
+            }
+        }
+        self.make_known(&kept, at).await.map(drop)
+    }
+
+    /// Forgets a user who was never here, and for whom no message is kept any more. A push that is stored
+    /// meanwhile makes the user known again, here or by who stored it.
+    pub(super) async fn forget_unseen(&self, user: &UserId, at: Time) -> Result<(), Fault> {
+        let subject = self.names.user(user);
+        let Some(stored) = self.link.last(&self.names.book, &subject).await? else { return Ok(()) };
+        if parse(user, &stored)?.last_seen.is_some() {
+            return Ok(());
+        }
+        // One who is seen meanwhile has a later record, which stays.
+        self.link.purge_before(&self.names.book, &subject, stored.seq + 1).await?;
+        self.keep_known(vec![user.clone()], at).await
     }
 
     /// Those of some users who are not known.
@@ -125,7 +180,7 @@ impl Store {
 
     /// The known users, by id, behind `after`.
     pub(super) async fn users(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserRecord>, Fault> {
-        let users = self.user_ids(after, limit).await?;
+        let users = self.user_ids(&NameFilter::default(), after, limit).await?;
         let subjects: Vec<String> = users.iter().map(|user| self.names.user(user)).collect();
         let found = self.link.lasts(&self.names.book, &subjects, true).await?;
         users
@@ -135,12 +190,20 @@ impl Store {
             .collect()
     }
 
-    /// The ids of the known users, behind `after`.
-    pub(super) async fn user_ids(&self, after: Option<&UserId>, limit: usize) -> Result<Vec<UserId>, Fault> {
+    /// The ids of the known users that match, behind `after`.
+    pub(super) async fn user_ids(
+        &self,
+        filter: &NameFilter,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, Fault> {
         let after = after.map(|user| self.names.user(user));
+        // The names stand in subjects in a form of their own, so NATS cannot match them.
+        let listed = if filter.matches_all() { limit } else { usize::MAX };
         let subjects =
-            self.link.subjects(&self.names.book, &self.names.users(), after.as_deref(), limit).await?;
-        let user = |subject: &String| untoken(last_token(subject)).and_then(|name| UserId::new(&name).ok());
-        Ok(subjects.iter().filter_map(user).collect())
+            self.link.subjects(&self.names.book, &self.names.users(), after.as_deref(), listed).await?;
+        let matching = |subject: &String| untoken(last_token(subject)).filter(|name| filter.matches(name));
+        let user = |subject: &String| matching(subject).and_then(|name| UserId::new(&name).ok());
+        Ok(subjects.iter().filter_map(user).take(limit).collect())
     }
 }

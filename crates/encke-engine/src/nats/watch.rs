@@ -42,8 +42,38 @@ struct Watch {
     listening: AbortHandle,
     /// Whether the subscription was sent; what is asked afterwards is answered by servers that know of it.
     ready: watch::Receiver<bool>,
+    heard: Arc<Heard>,
+}
+
+/// What was heard of a channel's log.
+struct Heard {
     /// The highest sequence that was heard, or that was known before.
-    heard: Arc<AtomicU64>,
+    seq: AtomicU64,
+    /// The most retractions that a message or a note told of. A listener that begins has heard of none, so
+    /// it may say once too often that there was one.
+    retractions: AtomicU64,
+}
+
+impl Heard {
+    fn up_to(seq: u64) -> Self {
+        Self { seq: AtomicU64::new(seq), retractions: AtomicU64::new(0) }
+    }
+
+    fn lacks(&self, seq: u64) -> bool {
+        self.seq.load(Ordering::SeqCst) < seq
+    }
+
+    /// The log tells of so many retractions: whether some were not heard of before.
+    fn retractions(&self, told: u64) -> bool {
+        self.retractions.fetch_max(told, Ordering::SeqCst) < told
+    }
+}
+
+/// The end of a log that was not heard of.
+struct Unheard {
+    channel: ChannelName,
+    seq: u64,
+    retractions: u64,
 }
 
 #[derive(Default)]
@@ -52,7 +82,7 @@ struct Slice {
     /// From which sequence on the ends of the logs were not compared yet.
     since: u64,
     /// What had not been heard at the last turn.
-    missing: Vec<(ChannelName, u64)>,
+    missing: Vec<Unheard>,
 }
 
 /// All channels that are listened to.
@@ -89,7 +119,7 @@ impl Watches {
         }
         let mut slice = self.slice(channel);
         let Place::Vacant(vacant) = slice.channels.entry(channel.clone()) else { return };
-        let heard = Arc::new(AtomicU64::new(self.store.epochs.highest()));
+        let heard = Arc::new(Heard::up_to(self.store.epochs.highest()));
         let (ready, is_ready) = watch::channel(false);
         let listener = Listener {
             channel: channel.clone(),
@@ -141,7 +171,10 @@ impl Watches {
                 let mut slice = lock(slice);
                 slice.since = highest;
                 slice.missing.clear();
-                slice.channels.values().for_each(|watch| watch.heard.store(highest, Ordering::SeqCst));
+                for watch in slice.channels.values() {
+                    watch.heard.seq.store(highest, Ordering::SeqCst);
+                    watch.heard.retractions.store(0, Ordering::SeqCst);
+                }
                 slice.channels.keys().cloned().collect()
             };
             if !channels.is_empty() {
@@ -166,41 +199,54 @@ impl Watches {
             return Ok(());
         }
         let mut compared_to = u64::MAX;
-        let mut ends: Vec<(ChannelName, u64)> = Vec::new();
+        let mut ends: Vec<Unheard> = Vec::new();
         for chunk in chunks(&subjects) {
             // Only what was stored since the last turn is sent, so quiet channels cost their names.
             let (stored, up_to) = self.store.link.lasts_since(&self.store.names.log, chunk, since).await?;
             compared_to = compared_to.min(up_to.unwrap_or(since.saturating_sub(1)));
-            ends.extend(
-                stored
-                    .iter()
-                    .filter_map(|stored| Some((self.store.names.channel_of(&stored.subject)?, stored.seq))),
-            );
+            ends.extend(stored.iter().filter_map(|stored| self.end_of(stored)));
         }
-        let behind: Vec<ChannelName> = {
-            let mut slice = lock(&self.slices[place]);
-            slice.since = slice.since.max(compared_to.saturating_add(1));
-            let missed = std::mem::take(&mut slice.missing);
-            let mut behind = Vec::new();
-            for (channel, seq) in missed {
-                let unheard =
-                    slice.channels.get(&channel).filter(|watch| watch.heard.load(Ordering::SeqCst) < seq);
-                if let Some(watch) = unheard {
-                    watch.heard.fetch_max(seq, Ordering::SeqCst);
-                    behind.push(channel);
-                }
-            }
-            ends.retain(|(channel, seq)| {
-                slice.channels.get(channel).is_some_and(|watch| watch.heard.load(Ordering::SeqCst) < *seq)
-            });
-            slice.missing = ends;
-            behind
-        };
+        let (behind, retracted) = self.settle(place, compared_to, ends);
         if !behind.is_empty() {
             tracing::debug!(channels = behind.len(), "messages were not heard of");
             self.feed.behind(&behind);
         }
+        if !retracted.is_empty() {
+            self.feed.retracted(&retracted);
+        }
         Ok(())
+    }
+
+    fn end_of(&self, stored: &Stored) -> Option<Unheard> {
+        let channel = self.store.names.channel_of(&stored.subject)?;
+        // What cannot be understood is found by the channel's readers.
+        let retractions = Record::parse(stored).map_or(0, |record| record.extent.retractions);
+        Some(Unheard { channel, seq: stored.seq, retractions })
+    }
+
+    /// Keeps what was not heard of until the next turn, and says which of those that were kept are not heard
+    /// of yet: the channels that are further, and those of which something was retracted as well.
+    fn settle(
+        &self,
+        place: usize,
+        compared_to: u64,
+        mut ends: Vec<Unheard>,
+    ) -> (Vec<ChannelName>, Vec<ChannelName>) {
+        let mut slice = lock(&self.slices[place]);
+        slice.since = slice.since.max(compared_to.saturating_add(1));
+        let missed = std::mem::take(&mut slice.missing);
+        let (mut behind, mut retracted) = (Vec::new(), Vec::new());
+        for Unheard { channel, seq, retractions } in missed {
+            let Some(watch) = slice.channels.get(&channel).filter(|watch| watch.heard.lacks(seq)) else {
+                continue;
+            };
+            watch.heard.seq.fetch_max(seq, Ordering::SeqCst);
+            let names = if watch.heard.retractions(retractions) { &mut retracted } else { &mut behind };
+            names.push(channel);
+        }
+        ends.retain(|end| slice.channels.get(&end.channel).is_some_and(|watch| watch.heard.lacks(end.seq)));
+        slice.missing = ends;
+        (behind, retracted)
     }
 }
 
@@ -253,7 +299,7 @@ struct Listener {
     channel: ChannelName,
     store: Arc<Store>,
     feed: Arc<dyn Feed>,
-    heard: Arc<AtomicU64>,
+    heard: Arc<Heard>,
 }
 
 impl Listener {
@@ -278,16 +324,17 @@ impl Listener {
 
     async fn tell(&self, messages: Vec<Message>) -> Result<(), Fault> {
         let mut entries = Vec::with_capacity(messages.len());
-        let mut retracted = false;
+        let (mut retracted, mut closed) = (false, false);
         for message in messages {
             let record = Record::parse(&told(message)?)?;
             self.store.epochs.seen(record.seq);
-            self.heard.fetch_max(record.seq, Ordering::SeqCst);
+            self.heard.seq.fetch_max(record.seq, Ordering::SeqCst);
             if record.extent.epoch > self.store.epochs.now() {
                 // Another node made an epoch; this one hears of it here first.
                 self.store.epochs.look().await?;
             }
-            retracted |= record.deletes || record.cancels.is_some();
+            retracted |= self.heard.retractions(record.extent.retractions);
+            closed |= record.extent.is_closed();
             entries.extend(record.entry(&self.channel, self.store.epochs.now()));
         }
         if !entries.is_empty() {
@@ -295,6 +342,9 @@ impl Listener {
         }
         if retracted {
             self.feed.retracted(std::slice::from_ref(&self.channel));
+        } else if closed {
+            // Who follows the log finds its end by reading.
+            self.feed.behind(std::slice::from_ref(&self.channel));
         }
         Ok(())
     }

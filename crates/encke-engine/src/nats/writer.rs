@@ -10,14 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use encke_proto::{ChannelName, Position, Time, UserId};
+use encke_proto::{ChannelName, Offset, Position, Time, UserId};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
 use super::{
-    deleted::Deleted,
+    deleted::{DeleteIf, Deleted},
     epoch::{Ages, Epochs},
     expiry_index::ExpiryIndex,
     fault::Fault,
@@ -25,11 +25,13 @@ use super::{
     log::{Dropped, Log},
     names::Names,
     recent::Recent,
-    record::{self, Extent, Record, Said},
+    record::{self, Record, Said},
     stored::Stored,
+    trimmed::Trimmed,
     trimmer::Trimmer,
+    update_work::UpdateWork,
 };
-use crate::{Retention, RetentionTable};
+use crate::{LogRefusal, LogUpdated, Retention, RetentionTable};
 
 /// The most appends that wait. Those above it are refused.
 const WAITING_MAX: usize = 8_192;
@@ -47,8 +49,6 @@ const TOGETHER_TRIES: usize = 5;
 const LOGS_MAX: usize = 16_384;
 /// The longest pause before a write that met another node's is tried again, in milliseconds.
 const PAUSE_MAX_MS: u64 = 20;
-/// The most messages that one look at a log trims.
-const TRIM_MAX_MESSAGES: usize = 2_000;
 
 /// What must not be stored twice: a key, or a piece of a message.
 #[derive(Clone, Debug)]
@@ -89,8 +89,9 @@ type Answer<T> = oneshot::Sender<Result<T, Fault>>;
 
 enum Job {
     Write(Box<Task>),
-    Trim { channel: ChannelName, now: Time, answer: Answer<Option<Time>> },
-    Delete { channel: ChannelName, is_known: bool, answer: Answer<Option<Deleted>> },
+    Update { work: Box<UpdateWork>, answer: Answer<LogUpdated> },
+    Trim { channel: ChannelName, now: Time, answer: Answer<Trimmed> },
+    Delete { channel: ChannelName, condition: DeleteIf, answer: Answer<Option<Deleted>> },
 }
 
 struct Task {
@@ -139,22 +140,28 @@ impl Writer {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Trims a log of what is too old, past its expiry, or too much; when it is due again.
-    pub(super) async fn trim(&self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
+    /// Changes a log besides appending to it.
+    pub(super) async fn update(&self, work: UpdateWork) -> Result<LogUpdated, Fault> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Update { work: Box::new(work), answer })?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Trims a log of what is too old, past its expiry, or too much.
+    pub(super) async fn trim(&self, channel: &ChannelName, now: Time) -> Result<Trimmed, Fault> {
         let (answer, answered) = oneshot::channel();
         self.send(Job::Trim { channel: channel.clone(), now, answer })?;
         answered.await.map_err(|_| gone())?
     }
 
-    /// Deletes a log; none when nothing was ever stored there, unless `is_known` says that it is of a user
-    /// who was known.
+    /// Deletes a log; none when the condition does not hold.
     pub(super) async fn delete(
         &self,
         channel: &ChannelName,
-        is_known: bool,
+        condition: DeleteIf,
     ) -> Result<Option<Deleted>, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.send(Job::Delete { channel: channel.clone(), is_known, answer })?;
+        self.send(Job::Delete { channel: channel.clone(), condition, answer })?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -202,15 +209,15 @@ pub(super) struct WriterTask {
 
 /// A batch that is being put together.
 #[derive(Default)]
-struct Batch {
-    puts: Vec<Put>,
+pub(super) struct Batch {
+    pub(super) puts: Vec<Put>,
     /// For each message of a log its place among the puts.
     placed: Vec<(ChannelName, u64, usize)>,
     /// For each task the places that it got.
     positions: Vec<Vec<(ChannelName, Position)>>,
-    dropped: Vec<Dropped>,
+    pub(super) dropped: Vec<Dropped>,
     /// The logs that will not be as they are remembered if this is not stored.
-    touched: HashSet<ChannelName>,
+    pub(super) touched: HashSet<ChannelName>,
 }
 
 impl WriterTask {
@@ -231,8 +238,11 @@ impl WriterTask {
                     Some(Job::Trim { channel, now, answer }) => {
                         let _ = answer.send(self.trim(&channel, now).await);
                     }
-                    Some(Job::Delete { channel, is_known, answer }) => {
-                        let _ = answer.send(self.delete(&channel, is_known).await);
+                    Some(Job::Delete { channel, condition, answer }) => {
+                        let _ = answer.send(self.delete(&channel, condition).await);
+                    }
+                    Some(Job::Update { work, answer }) => {
+                        let _ = answer.send(self.update(&work).await);
                     }
                     // Appends were gathered before.
                     Some(Job::Write(_)) | None => {}
@@ -406,7 +416,13 @@ impl WriterTask {
         fresh: bool,
     ) -> Result<(Ages, HashMap<String, Stored>), Fault> {
         let mut ages = self.context.epochs.sure().await?;
-        let found = self.look(tasks, fresh, &mut ages).await?;
+        let channels: Vec<&ChannelName> = tasks.iter().flat_map(|task| &task.work.channels).collect();
+        let once = tasks.iter().flat_map(|task| &task.work.once).map(|one| one.subject.clone()).collect();
+        let found = self.look(channels, once, fresh, &mut ages).await?;
+        if !fresh && tasks.iter().any(|task| refusal(&mut self.logs, &task.work).is_some()) {
+            // The log may have been deleted and made anew by another node.
+            return Err(Fault::Mismatch);
+        }
         tasks.retain_mut(|task| {
             let before = task
                 .work
@@ -415,6 +431,10 @@ impl WriterTask {
                 .find_map(|one| found.get(&one.subject).filter(|stored| stored.seq > one.void_up_to));
             if let Some(before) = before {
                 task.answer(Ok(Written::Before(before.clone())));
+                return false;
+            }
+            if let Some(refusal) = refusal(&mut self.logs, &task.work) {
+                task.answer(Err(refusal.into()));
                 return false;
             }
             let unknown = deleted_users(&mut self.logs, &task.work);
@@ -432,6 +452,24 @@ impl WriterTask {
     async fn finish(
         &mut self,
         tasks: &mut [Task],
+        mut batch: Batch,
+        last: u64,
+        count: u64,
+        seen: u64,
+    ) -> Result<(), Fault> {
+        let positions = std::mem::take(&mut batch.positions);
+        self.settle_batch(batch, last, count, seen).await?;
+        let epoch = self.context.epochs.now();
+        for (task, mut positions) in tasks.iter_mut().zip(positions) {
+            positions.iter_mut().for_each(|(_, position)| position.epoch = epoch);
+            task.answer(Ok(Written::Now(positions)));
+        }
+        Ok(())
+    }
+
+    /// A batch is stored, as [`WriterTask::finish`] is told.
+    pub(super) async fn settle_batch(
+        &mut self,
         batch: Batch,
         last: u64,
         count: u64,
@@ -446,25 +484,21 @@ impl WriterTask {
             }
             self.context.epochs.seen(last);
         }
-        let epoch = self.context.epochs.now();
-        for (task, mut positions) in tasks.iter_mut().zip(batch.positions) {
-            positions.iter_mut().for_each(|(_, position)| position.epoch = epoch);
-            task.answer(Ok(Written::Now(positions)));
-        }
         Ok(())
     }
 
-    /// Reads what has to be known before: the ends of the logs, and what must not be there.
-    async fn look(
+    /// Reads what has to be known before: the ends of the logs of these channels, and what is stored at these
+    /// subjects.
+    pub(super) async fn look(
         &mut self,
-        tasks: &[Task],
+        channels: Vec<&ChannelName>,
+        mut subjects: Vec<String>,
         fresh: bool,
         ages: &mut Ages,
     ) -> Result<HashMap<String, Stored>, Fault> {
-        let mut subjects: Vec<String> = Vec::new();
         let mut logs: HashMap<String, ChannelName> = HashMap::new();
         let mut known: HashMap<ChannelName, u64> = HashMap::new();
-        for channel in tasks.iter().flat_map(|task| &task.work.channels) {
+        for channel in channels {
             if fresh || self.logs.get(channel).is_some_and(|log| log.is_spoiled()) {
                 known.extend(self.logs.remove(channel).map(|log| (channel.clone(), log.seq)));
             }
@@ -475,7 +509,6 @@ impl WriterTask {
                 }
             }
         }
-        subjects.extend(tasks.iter().flat_map(|task| &task.work.once).map(|one| one.subject.clone()));
         if subjects.is_empty() {
             return Ok(HashMap::new());
         }
@@ -512,33 +545,8 @@ impl WriterTask {
     ) -> Result<(), Fault> {
         let mut positions = Vec::with_capacity(task.work.channels.len());
         for channel in &task.work.channels {
-            let retention = self.context.retention.of(channel);
-            let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
-            // Only the first message of a batch on a subject may be tied to what is there; those behind it
-            // are, as the batch is stored as one.
-            let expect = batch.touched.insert(channel.clone()).then_some(log.seq);
-            let due = retention.due(task.work.said.time, task.work.said.expires);
-            let offset = log.append(&task.work.said, ages, due);
-            batch.dropped.extend(log.take_note(channel));
-            while retention.is_over(log.extent.messages(), log.extent.kept_bytes()) {
-                if !log.knows_tail()
-                    && !log.read_front(&self.context.link, &self.context.names, channel, &retention).await?
-                {
-                    break;
-                }
-                let leave =
-                    self.context.trims_itself(&retention) && log.extent.messages() > retention.max_messages;
-                batch.dropped.extend(log.drop_oldest(channel, task.work.said.time, leave));
-            }
-            self.context.expiry_index.note(channel, log.due().unwrap_or(due));
-            let subject = self.context.names.channel(channel);
-            batch.placed.push((channel.clone(), offset, batch.puts.len()));
-            batch.puts.push(record::put(
-                subject,
-                &log.extent,
-                Some((&task.work.said, task.payload.clone())),
-                expect,
-            ));
+            let message = (&task.work.said, task.payload.clone());
+            let offset = self.add_message(batch, channel, message, ages).await?;
             positions.push((channel.clone(), Position { epoch: ages.now, offset }));
         }
         if let Some(beside) = &task.work.beside {
@@ -553,8 +561,41 @@ impl WriterTask {
         Ok(())
     }
 
+    /// Adds a message for one log to a batch; its offset.
+    pub(super) async fn add_message(
+        &mut self,
+        batch: &mut Batch,
+        channel: &ChannelName,
+        (said, payload): (&Said, Bytes),
+        ages: &Ages,
+    ) -> Result<Offset, Fault> {
+        let retention = self.context.retention.of(channel);
+        let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
+        // Only the first message of a batch on a subject may be tied to what is there; those behind it are,
+        // as the batch is stored as one.
+        let expect = batch.touched.insert(channel.clone()).then_some(log.seq);
+        let due = retention.due(said.time, said.expires);
+        let offset = log.append(said, ages, due);
+        batch.dropped.extend(log.take_note(channel));
+        while retention.is_over(log.extent.messages(), log.extent.kept_bytes()) {
+            if !log.knows_tail()
+                && !log.read_front(&self.context.link, &self.context.names, channel, &retention).await?
+            {
+                break;
+            }
+            let leave =
+                self.context.trims_itself(&retention) && log.extent.messages() > retention.max_messages;
+            batch.dropped.extend(log.drop_oldest(channel, said.time, leave));
+        }
+        self.context.expiry_index.note(channel, log.next_due().unwrap_or(due));
+        let subject = self.context.names.channel(channel);
+        batch.placed.push((channel.clone(), offset, batch.puts.len()));
+        batch.puts.push(record::put(subject, &log.extent, Some((said, payload)), expect));
+        Ok(offset)
+    }
+
     /// What was put together is not known to be stored.
-    fn forget(&mut self, batch: &Batch) {
+    pub(super) fn forget(&mut self, batch: &Batch) {
         for channel in &batch.touched {
             // What it was before is remembered only for its sequence, which nothing has changed yet.
             if let Some(log) = self.logs.get(channel) {
@@ -581,65 +622,12 @@ impl WriterTask {
         }
         self.context.trimmer.drop_all(dropped);
     }
+}
 
-    async fn trim(&mut self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
-        let end = Instant::now() + Duration::from_millis(DEADLINE_MS);
-        loop {
-            match self.try_trim(channel, now).await {
-                Err(Fault::Mismatch | Fault::Busy(_)) if Instant::now() < end => pause().await,
-                other => return other,
-            }
-        }
-    }
-
-    async fn try_trim(&mut self, channel: &ChannelName, now: Time) -> Result<Option<Time>, Fault> {
-        let ages = self.context.epochs.sure().await?;
-        let subject = self.context.names.channel(channel);
-        let retention = self.context.retention.of(channel);
-        if self.logs.get(channel).is_none_or(|log| log.is_spoiled()) {
-            let Some(stored) = self.context.link.last(&self.context.names.log, &subject).await? else {
-                return Ok(None);
-            };
-            self.logs.insert(channel.clone(), Log::found(Record::parse(&stored)?));
-        }
-        let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
-        let mut dropped: Vec<Dropped> =
-            log.garbage(&self.context.link, &self.context.names, channel, now).await?;
-        let (before, note) = (log.extent.tail, log.note());
-        for _ in 0..TRIM_MAX_MESSAGES {
-            if log.extent.messages() == 0
-                || (!log.knows_tail()
-                    && !log.read_front(&self.context.link, &self.context.names, channel, &retention).await?)
-            {
-                break;
-            }
-            let over = retention.is_over(log.extent.messages(), log.extent.kept_bytes());
-            if !over && log.due().is_none_or(|due| due > now) {
-                break;
-            }
-            dropped.extend(log.drop_oldest(channel, now, false));
-        }
-        let due = log.due();
-        if log.extent.tail != before {
-            dropped.extend(note.map(|seq| Dropped::note(channel, seq)));
-            let extent: Extent = log.extent.clone().in_age(&ages);
-            let put = record::put(subject, &extent, None, Some(log.seq));
-            let stored = self.context.link.put(put).await;
-            let Some(log) = self.logs.get(channel) else { return Err(Fault::Mismatch) };
-            match stored {
-                Ok(seq) => {
-                    log.noted(extent, seq);
-                    self.context.epochs.seen(seq);
-                }
-                Err(fault) => {
-                    log.spoil();
-                    return Err(fault);
-                }
-            }
-        }
-        self.context.trimmer.drop_all(dropped);
-        Ok(due)
-    }
+/// Why one of the logs of a message does not take it.
+fn refusal(logs: &mut Recent<ChannelName, Log>, work: &Work) -> Option<LogRefusal> {
+    let at = work.said.time;
+    work.channels.iter().find_map(|channel| logs.get(channel)?.extent.metadata.as_ref()?.refuses(at))
 }
 
 /// The users of a push who were deleted since they were made known for it.

@@ -4,7 +4,7 @@ use super::{
     RedisEngine,
     multi_partition_append::{MultiPartitionAppend, Repeat, Spread},
     names::partition_of,
-    placement::{Known, PART_MAX_CHANNELS, Parcel, Placed},
+    placement::{Known, PART_MAX_CHANNELS, Parcel, Placed, PublisherKey},
 };
 use crate::{Append, Appended, EngineError, Targets, append::each_once};
 
@@ -30,8 +30,9 @@ impl RedisEngine {
         };
         let parcel = Parcel::of(append, self.retention.own.max_age_s, is_push);
         // What goes to no channel yet, or to all users, is remembered where its key leads.
-        let key = append.key.as_ref();
-        let elsewhere = || partition_of(key.map_or(append.id.as_str(), |key| &key.text));
+        let key = append.key.as_ref().map(|key| PublisherKey { key, user: append.from.as_ref() });
+        let key = key.as_ref();
+        let elsewhere = || partition_of(key.map_or(append.id.as_str(), |key| &key.key.text));
         let first = match channels.as_deref() {
             Some([first, ..]) => partition_of(first.as_str()),
             _ => elsewhere(),
@@ -45,7 +46,10 @@ impl RedisEngine {
                 let known = key.map_or(Known::Not, |key| Known::Key(key, ""));
                 let placed = self.place(first, &parcel, &channels, &known, "").await?;
                 if placed.plan.is_empty() {
-                    let Placed { id, places, repeated, .. } = placed;
+                    let Placed { id, places, repeated, is_reused, .. } = placed;
+                    if is_reused {
+                        return Err(EngineError::KeyReused);
+                    }
                     return Ok(Some(Appended { id, positions: places, repeated }));
                 }
                 Spread::Repeated(self.repeat_spread(first, placed).await?)
@@ -56,10 +60,11 @@ impl RedisEngine {
             }
         };
         match (spread, key) {
-            (Spread::Repeated(Repeat { is_gone: true, appended }), Some(key)) => {
+            (Spread::Repeated(Repeat { is_gone: true, appended, .. }), Some(key)) => {
                 self.forget_key(first, key, &appended.id).await?;
                 Ok(None)
             }
+            (Spread::Repeated(Repeat { is_reused: true, .. }), _) => Err(EngineError::KeyReused),
             (Spread::Done(appended) | Spread::Repeated(Repeat { appended, .. }), _) => Ok(Some(appended)),
         }
     }

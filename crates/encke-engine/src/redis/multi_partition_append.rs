@@ -12,13 +12,13 @@ use serde_json::{Value as Json, json};
 use super::{
     RedisEngine, bounded,
     names::{PARTITIONS, partition_of},
-    placement::{Known, PART_MAX_CHANNELS, Parcel, Placed, read_placed, read_recalled},
+    placement::{Known, PART_MAX_CHANNELS, Parcel, Placed, PublisherKey, read_placed, read_recalled},
     reply::Fields,
     script,
     server_map::Call,
     user_locations::read_names,
 };
-use crate::{Appended, EngineError, Key};
+use crate::{Appended, EngineError};
 
 /// The most rounds of an append to all users: with [`PART_MAX_CHANNELS`] users a partition each, some 300
 /// million users.
@@ -41,6 +41,8 @@ pub(super) struct MultiPartitionAppend {
 pub(super) struct Repeat {
     /// Whether all of its channels were deleted since: then the key is as good as new.
     pub(super) is_gone: bool,
+    /// Whether it came with another request.
+    pub(super) is_reused: bool,
     pub(super) appended: Appended,
 }
 
@@ -157,7 +159,7 @@ impl RedisEngine {
     pub(super) async fn append_spread(
         &self,
         multi_partition_append: &MultiPartitionAppend,
-        key: Option<&Key>,
+        key: Option<&PublisherKey<'_>>,
     ) -> Result<Spread, EngineError> {
         self.check_open(multi_partition_append).await?;
         let plan = multi_partition_append.plan();
@@ -185,16 +187,17 @@ impl RedisEngine {
         Ok(Spread::Done(Appended { id: placed.id, positions, repeated: false }))
     }
 
-    /// Refuses an append to public channels some of which are closed. What is closed while the append is
-    /// under way is passed over by it. The first partition looks for itself.
+    /// Refuses an append to public channels some of which are closed or have ended. What comes to its end
+    /// while the append is under way is passed over by it. The first partition looks for itself.
     async fn check_open(&self, multi_partition_append: &MultiPartitionAppend) -> Result<(), EngineError> {
         let is_push = multi_partition_append.parcel.until.is_some();
         if is_push {
-            // A user's own channel is never closed.
+            // Nothing but its messages is ever known of a user's own channel.
             return Ok(());
         }
         let calls = multi_partition_append.parts().into_iter().skip(1).map(|part| {
             let mut command = self.scripted(&script::OPEN, part.partition, &[]);
+            command.arg(multi_partition_append.parcel.time);
             for name in part.channels {
                 command.arg(name.as_str());
             }
@@ -205,9 +208,10 @@ impl RedisEngine {
 
     /// What the first append with a key led to: asks for its parts, and finishes it if it is not finished.
     pub(super) async fn repeat_spread(&self, first: u16, placed: Placed) -> Result<Repeat, EngineError> {
+        let is_reused = placed.is_reused;
         if placed.plan.is_empty() {
             let appended = Appended { id: placed.id, positions: placed.places, repeated: true };
-            return Ok(Repeat { is_gone: false, appended });
+            return Ok(Repeat { is_gone: false, is_reused, appended });
         }
         let mut places = placed.places;
         let targets = if placed.intent.is_empty() {
@@ -233,7 +237,7 @@ impl RedisEngine {
         let places = self.without_deleted(places).await?;
         let is_gone = places.is_empty() && count > 0;
         let positions = in_order(targets.as_deref(), places);
-        Ok(Repeat { is_gone, appended: Appended { id: placed.id, positions, repeated: true } })
+        Ok(Repeat { is_gone, is_reused, appended: Appended { id: placed.id, positions, repeated: true } })
     }
 
     /// Those of the places whose channels were not deleted since.

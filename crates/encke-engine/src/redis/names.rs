@@ -1,7 +1,7 @@
 //! The names of keys and topics, the partition of each name, and the cluster slot of each partition. These
 //! names are the layout of a store: a change makes the old data unreachable.
 
-use encke_proto::{ChannelName, SessionId};
+use encke_proto::{ChannelName, SessionId, UserId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::options::RedisOptions;
@@ -15,9 +15,24 @@ pub(super) const NODES: u16 = PARTITIONS;
 /// How many slots a cluster has.
 pub(super) const SLOTS: u16 = 16_384;
 /// Which keys every script of a partition is given, in this order.
-const KEYS: [&str; 15] = [
-    "meta", "heads", "due", "keys", "ages", "names", "users", "people", "pushes", "ends", "receipts",
-    "roster", "open", "intents", "places",
+const KEYS: [&str; 17] = [
+    "meta",
+    "heads",
+    "due",
+    "keys",
+    "ages",
+    "names",
+    "users",
+    "people",
+    "pushes",
+    "ends",
+    "receipts",
+    "roster",
+    "open",
+    "intents",
+    "places",
+    "client_keys",
+    "client_ages",
 ];
 /// Names from outside become part of a key only in letters, digits, `-`, `_`, `.`, `~` and `%`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -73,6 +88,12 @@ impl Names {
 
     pub(super) fn ticket(&self, partition: u16, ticket: &str) -> String {
         format!("{}:ticket:{}", self.tags[usize::from(partition)], utf8_percent_encode(ticket, ENCODED))
+    }
+
+    /// The order in which a user's idempotency keys came.
+    pub(super) fn user_keys(&self, partition: u16, user: &UserId) -> String {
+        let user = utf8_percent_encode(user.as_str(), ENCODED);
+        format!("{}:user_keys:{user}", self.tags[usize::from(partition)])
     }
 
     /// What is written to see whether anything can be.

@@ -1,7 +1,7 @@
 //! A message's placement in one partition: the one script that appends it to channels there, what it is known
 //! again by, and where it got to.
 
-use encke_proto::{ChannelName, Epoch, MessageId, Position};
+use encke_proto::{ChannelName, Epoch, MessageId, Position, UserId};
 use redis::{Cmd, Value};
 
 use super::{
@@ -9,12 +9,16 @@ use super::{
     reply::{Fields, odd},
     row, script,
 };
-use crate::{Append, EngineError, KEY_KEPT_S, Key, RECEIPTS_KEPT_S, append::body_bytes};
+use crate::{Append, EngineError, KEY_KEPT_S, Key, RECEIPTS_KEPT_S, USER_KEYS_MAX, append::body_bytes};
 
 /// The most channels of one partition that one script appends to.
 pub(super) const PART_MAX_CHANNELS: usize = 128;
-/// The most idempotency keys that one partition remembers.
+/// The most idempotency keys of clients that one partition remembers, and the most of backends together with
+/// parts of appends to several partitions.
 const KEYS_MAX: usize = 100_000;
+/// For how many seconds by the server's clock the order of a user's keys is kept after the last one: longer
+/// than the keys themselves.
+const ORDER_KEPT_S: u64 = 3 * KEY_KEPT_S;
 /// What stands before a publisher's key.
 const OF_PUBLISHER: char = 'k';
 /// What stands before the key of a part of an append to several partitions.
@@ -32,11 +36,17 @@ pub(super) struct Parcel {
     pub(super) until: Option<u64>,
 }
 
+/// An idempotency key with its publisher: a user, or a backend.
+pub(super) struct PublisherKey<'a> {
+    pub(super) key: &'a Key,
+    pub(super) user: Option<&'a UserId>,
+}
+
 /// By what an append, or a part of one, is known again.
 pub(super) enum Known<'a> {
     Not,
     /// By what its publisher says. What is kept with it says where the rest is.
-    Key(&'a Key, &'a str),
+    Key(&'a PublisherKey<'a>, &'a str),
     /// As this part of the append of its message.
     Part(usize),
 }
@@ -44,6 +54,8 @@ pub(super) enum Known<'a> {
 /// Where a message got to in one partition.
 pub(super) struct Placed {
     pub(super) repeated: bool,
+    /// Whether the key came with another request before.
+    pub(super) is_reused: bool,
     pub(super) id: MessageId,
     /// What was kept with the key.
     pub(super) plan: String,
@@ -93,15 +105,18 @@ impl RedisEngine {
         known: &Known<'_>,
         intent: &str,
     ) -> Cmd {
-        let (key, kept_longer, plan, request) = match known {
-            Known::Not => (String::new(), 0, "", None),
-            Known::Key(key, plan) => (format!("{OF_PUBLISHER}{}", key.text), 0, *plan, key.request),
+        let (key, kept_longer, plan, request, user) = match known {
+            Known::Not => (String::new(), 0, "", None, None),
+            Known::Key(PublisherKey { key, user }, plan) => {
+                (format!("{OF_PUBLISHER}{}", key.text), 0, *plan, key.request, *user)
+            }
             // As long again as keys are, since a publisher that repeats a key at its end asks for the parts.
-            Known::Part(part) => (part_key(&parcel.id, *part), KEY_KEPT_S * 1000, "", None),
+            Known::Part(part) => (part_key(&parcel.id, *part), KEY_KEPT_S * 1000, "", None, None),
         };
-        let streams: Vec<String> = channels.iter().map(|channel| self.names.stream(channel)).collect();
+        let mut names: Vec<String> = channels.iter().map(|channel| self.names.stream(channel)).collect();
+        names.extend(user.map(|user| self.names.user_keys(partition, user)));
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-        let mut command = self.scripted(&script::APPEND, partition, &streams);
+        let mut command = self.scripted(&script::APPEND, partition, &names);
         command
             .arg(key)
             .arg(kept_longer)
@@ -112,6 +127,7 @@ impl RedisEngine {
             .arg(parcel.time);
         command.arg(number(parcel.expires)).arg(number(parcel.until)).arg(plan).arg(intent);
         command.arg(request.map(|request| format!("{request:016x}")).unwrap_or_default());
+        command.arg(number(user.map(|_| USER_KEYS_MAX as u64))).arg(ORDER_KEPT_S);
         for channel in channels {
             let retention = self.retention.of(channel);
             command.arg(channel.as_str()).arg(self.names.topic(channel));
@@ -127,11 +143,12 @@ impl RedisEngine {
     pub(super) async fn forget_key(
         &self,
         partition: u16,
-        key: &Key,
+        key: &PublisherKey<'_>,
         id: &MessageId,
     ) -> Result<(), EngineError> {
         let mut command = self.scripted(&script::FORGET, partition, &[]);
-        command.arg(format!("{OF_PUBLISHER}{}", key.text)).arg(id.as_str());
+        command.arg(format!("{OF_PUBLISHER}{}", key.key.text)).arg(id.as_str());
+        command.arg(u8::from(key.user.is_some()));
         self.server_map.call(partition, command).await.map(drop)
     }
 
@@ -145,17 +162,17 @@ impl RedisEngine {
 
 pub(super) fn read_placed(value: Value) -> Result<Placed, EngineError> {
     let mut fields = Fields::of(value)?;
-    let repeated = match fields.number()? {
-        0 => false,
-        1 => true,
-        2 => return Err(EngineError::KeyReused),
+    let (repeated, is_reused) = match fields.number()? {
+        0 => (false, false),
+        1 => (true, false),
+        2 => (true, true),
         _ => return Err(odd("result of an append")),
     };
     let id = fields.text()?.parse().map_err(|_| odd("message id"))?;
     let epoch = fields.epoch()?;
     let (plan, intent) = (fields.text()?, fields.text()?);
     let places = read_places(epoch, &mut fields)?;
-    Ok(Placed { repeated, id, plan, intent, places })
+    Ok(Placed { repeated, is_reused, id, plan, intent, places })
 }
 
 /// What became of a part; none when nothing did yet.

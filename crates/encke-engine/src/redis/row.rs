@@ -1,6 +1,6 @@
 //! A message as a stream holds it: `BYTES TIME EXPIRES ID KIND FROM`, a line's end, and what it says. A name
-//! holds no control character, so FROM ends with the line. A line with their content type stands before
-//! bytes.
+//! holds no control character, so FROM ends with the line, or with a tab and the place in a trace behind
+//! it. A line with their content type stands before bytes.
 
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ pub(super) fn write(append: &Append) -> Vec<u8> {
     let expires = append.expires.map(|end| end.0.to_string()).unwrap_or_default();
     let from = append.from.as_ref().map_or("", UserId::as_str);
     let (size, time, id) = (body_bytes(&append.body), append.time.0, &append.id);
-    let mut row = format!("{size} {time} {expires} {id} {kind} {from}\n").into_bytes();
+    let trace = append.trace.as_ref().map(|trace| format!("\t{trace}")).unwrap_or_default();
+    let mut row = format!("{size} {time} {expires} {id} {kind} {from}{trace}\n").into_bytes();
     row.reserve_exact(content_type.len() + 1 + body.len());
     if kind == 'b' {
         row.extend_from_slice(content_type.as_bytes());
@@ -52,7 +53,10 @@ pub(super) fn read(row: &[u8], channel: &ChannelName, position: Position) -> Res
     };
     let id = field()?.parse().map_err(|_| damaged("no id"))?;
     let kind = field()?;
-    let from = match field()? {
+    let from = field()?;
+    let (from, trace) = from.split_once('\t').map_or((from, None), |(from, trace)| (from, Some(trace)));
+    let trace = trace.map(str::parse).transpose().map_err(|_| damaged("no trace"))?.map(Box::new);
+    let from = match from {
         "" => None,
         user => Some(UserId::new(user).map_err(|_| damaged("no sender"))?),
     };
@@ -70,5 +74,5 @@ pub(super) fn read(row: &[u8], channel: &ChannelName, position: Position) -> Res
         }
         _ => return Err(damaged("no kind")),
     };
-    Ok(Message { id, channel: channel.clone(), position, time, body, from, expires })
+    Ok(Message { id, channel: channel.clone(), position, time, body, from, expires, trace })
 }

@@ -68,6 +68,7 @@ scripts! {
     CANCEL of_partition!("cancel");
     KEPT of_partition!("kept");
     FORGET of_partition!("forget");
+    FORGET_USER of_partition!("forget_user");
     ENTER of_partition!("enter");
     LEAVE of_partition!("leave");
     BEAT include_str!("lua/beat.lua");
@@ -77,6 +78,8 @@ scripts! {
 
 /// Which of a partition's keys are asked for by plain commands, too: user locations, pushes, intents and
 /// places.
+pub(super) const NAMES_KEY: usize = 5;
+pub(super) const USERS_KEY: usize = 6;
 pub(super) const USER_LOCATIONS_KEY: usize = 7;
 pub(super) const PUSHES_KEY: usize = 8;
 pub(super) const INTENTS_KEY: usize = 13;

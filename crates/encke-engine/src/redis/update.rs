@@ -38,6 +38,7 @@ impl RedisEngine {
                 from: new.from,
                 time,
                 expires: new.expires,
+                trace: None,
             };
             Parcel::of(&append, 0, false)
         });

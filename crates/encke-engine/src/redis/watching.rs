@@ -235,7 +235,7 @@ impl Watching {
             watched.heard = true;
         }
         match told {
-            Told::Appended(entry) => self.events.feed.appended(&[Arc::new(entry)]),
+            Told::Appended(entry) => self.events.feed.appended(&[entry]),
             Told::Deleted(_) | Told::Cancelled => self.events.feed.retracted(&[channel]),
         }
     }
@@ -507,7 +507,7 @@ fn read_positions(value: Value) -> Result<Vec<Position>, EngineError> {
 /// What is told of a channel: `EPOCH OFFSET`, a line's end, and the message as the stream has it; nothing
 /// when the channel was deleted, and `-` when that message was cancelled.
 enum Told {
-    Appended(Entry),
+    Appended(Arc<Entry>),
     /// It was deleted, and goes on behind this.
     Deleted(Position),
     /// A message was cancelled.
@@ -538,7 +538,7 @@ fn read_told(channel: &ChannelName, said: &[u8]) -> Option<Told> {
     if row == CANCELLED_TEXT {
         return Some(Told::Cancelled);
     }
-    row::read(row, channel, position).ok().map(|message| Told::Appended(Entry::new(message)))
+    row::read(row, channel, position).ok().map(|message| Told::Appended(Arc::new(Entry::new(message))))
 }
 
 /// Keeps a listening connection to one server.

@@ -8,9 +8,12 @@ use std::sync::{
 use async_trait::async_trait;
 use encke_engine::{
     Append, Appended, CANCELLED, ChannelSummary, Configure, Engine, EngineError, LogConfig, LogStatus,
-    LogUpdate, LogUpdated, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, ReceiptState, Targets, UserRecord,
+    LogUpdate, LogUpdated, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, ReceiptState, Targets,
+    USER_KEYS_MAX, UserRecord,
 };
-use encke_proto::{Body, ChannelName, Entry, Message, MessageId, Position, Time, TypedBytes, UserId};
+use encke_proto::{
+    Body, ChannelName, Entry, Message, MessageId, NameFilter, Position, Time, TypedBytes, UserId,
+};
 
 use super::Defect;
 
@@ -21,6 +24,8 @@ pub struct BrokenEngine {
     inner: Arc<dyn Engine>,
     defect: Option<Defect>,
     appends: AtomicU64,
+    /// The appends with a key.
+    keyed: AtomicU64,
     /// The time that the last sweep was told.
     swept: AtomicU64,
     stopped: AtomicBool,
@@ -32,6 +37,7 @@ impl BrokenEngine {
             inner,
             defect,
             appends: AtomicU64::new(0),
+            keyed: AtomicU64::new(0),
             swept: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         }
@@ -148,6 +154,12 @@ impl Engine for BrokenEngine {
         let fifth = self.appends.fetch_add(1, Ordering::SeqCst) % 5 == 4;
         let asked = append.clone();
         self.spoil_append(&mut append);
+        if self.is(Defect::RefusesManyKeys)
+            && append.key.is_some()
+            && self.keyed.fetch_add(1, Ordering::SeqCst) > USER_KEYS_MAX as u64
+        {
+            return Err(EngineError::Unavailable("there are too many keys".into()));
+        }
         if fifth && self.is(Defect::DoublesAppends) {
             self.inner.append(Append { key: None, ..append.clone() }).await?;
         }
@@ -249,6 +261,29 @@ impl Engine for BrokenEngine {
         let mut found = self.inner.users(after, limit).await?;
         if self.is(Defect::UsersUnsorted) {
             found.reverse();
+        }
+        Ok(found)
+    }
+
+    async fn user_ids(
+        &self,
+        filter: &NameFilter,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, EngineError> {
+        let all = NameFilter::default();
+        self.inner.user_ids(if self.is(Defect::FindsAllUsers) { &all } else { filter }, after, limit).await
+    }
+
+    async fn channel_names(
+        &self,
+        filter: &NameFilter,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<ChannelName>, EngineError> {
+        let mut found = self.inner.channel_names(filter, after, limit).await?;
+        if self.is(Defect::FindsOneChannelLess) && !found.is_empty() {
+            found.remove(0);
         }
         Ok(found)
     }

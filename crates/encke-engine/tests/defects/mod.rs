@@ -27,6 +27,8 @@ pub enum Defect {
     SharesKeysAcrossScopes,
     /// A key is not asked whether it comes with another request.
     TakesEveryRequestForTheFirst,
+    /// Keys have room for a few thousand, of all publishers together; more are refused.
+    RefusesManyKeys,
     /// A repeat is answered with the repeat's own id.
     RepeatsNewId,
     /// A repeat does not say that it is one.
@@ -103,6 +105,10 @@ pub enum Defect {
     UsersIgnoreAfter,
     /// Users come in the wrong order.
     UsersUnsorted,
+    /// Every user matches a search.
+    FindsAllUsers,
+    /// Of the channels that match, the first is not found.
+    FindsOneChannelLess,
     /// A page of channels has one too few.
     ChannelsOneLess,
     /// A trimmed channel is not listed any more.
@@ -177,6 +183,7 @@ impl Defect {
         Self::IgnoresKeys,
         Self::SharesKeysAcrossScopes,
         Self::TakesEveryRequestForTheFirst,
+        Self::RefusesManyKeys,
         Self::RepeatsNewId,
         Self::HidesRepeats,
         Self::NeverSweeps,
@@ -215,6 +222,8 @@ impl Defect {
         Self::IgnoresSeen,
         Self::UsersIgnoreAfter,
         Self::UsersUnsorted,
+        Self::FindsAllUsers,
+        Self::FindsOneChannelLess,
         Self::ChannelsOneLess,
         Self::ForgetsTrimmedChannels,
         Self::GivesOffsetsTwice,

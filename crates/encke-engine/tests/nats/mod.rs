@@ -1,10 +1,12 @@
 //! Real NATS servers on free ports, with their data in temporary directories.
 #![allow(dead_code, reason = "each test program uses some of it")]
 
+#[path = "../ports/mod.rs"]
+mod ports;
+
 use std::{
     fmt::Write as _,
     io::Write as _,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -50,13 +52,6 @@ fn program() -> PathBuf {
         "there is no nats-server; `tests/run` installs one, or ENCKE_NATS_SERVER names one"
     );
     target
-}
-
-fn free_ports(count: usize) -> Vec<u16> {
-    // All at once, so that they are different.
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("there is a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
 }
 
 /// A server, which ends with this process whatever becomes of it.
@@ -113,6 +108,15 @@ impl Server {
         *self = Self::start(&self.dir, &self.name, self.port);
     }
 
+    /// Prints the end of what it wrote down, which tells why a test failed.
+    fn print_log(&self) {
+        const LINES: usize = 20;
+        let log = std::fs::read(self.dir.join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("{}:\n{}", self.name, lines[lines.len().saturating_sub(LINES)..].join("\n"));
+    }
+
     /// How much processor time it has used, in milliseconds.
     pub fn processor_ms(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it lives");
@@ -125,6 +129,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.print_log();
+        }
         if let Some(mut input) = self.watchdog.stdin.take() {
             let _ = input.write_all(b"\n");
         }
@@ -150,7 +157,7 @@ impl Servers {
     /// Starts them with more settings, and with these rights for the engine's user.
     pub fn start_with(count: usize, settings: &str, rights: &str) -> Self {
         let dir = TempDir::new().expect("there is room for a directory");
-        let ports = free_ports(count * 2);
+        let ports: Vec<u16> = (0..count * 2).map(|_| ports::free_port()).collect();
         let (ports, routes) = ports.split_at(count);
         let mut servers = Vec::new();
         for (at, &port) in ports.iter().enumerate() {
@@ -244,21 +251,31 @@ impl Servers {
         options.connect(addresses).await.expect("a server is there")
     }
 
-    /// Asks JetStream.
-    pub async fn api(&self, subject: String, question: Value) -> Value {
+    /// Asks JetStream, which may have no leader at the moment.
+    async fn ask(&self, subject: String, question: Value) -> Option<Value> {
         let client = self.client("app").await;
-        let answer = client
-            .request(format!("$JS.API.{subject}"), question.to_string().into())
-            .await
-            .expect("JetStream answers");
-        serde_json::from_slice(&answer.payload).expect("JSON")
+        let answer = client.request(format!("$JS.API.{subject}"), question.to_string().into()).await.ok()?;
+        Some(serde_json::from_slice(&answer.payload).expect("JSON"))
+    }
+
+    /// Asks JetStream, which must answer.
+    pub async fn api(&self, subject: String, question: Value) -> Value {
+        self.ask(subject, question).await.expect("JetStream answers")
     }
 
     /// Which server leads a stream.
     pub async fn leader(&self, stream: &str) -> Option<usize> {
-        let info = self.api(format!("STREAM.INFO.{stream}"), Value::Null).await;
+        let info = self.ask(format!("STREAM.INFO.{stream}"), Value::Null).await?;
         let name = info["cluster"]["leader"].as_str()?.to_owned();
         self.servers.iter().position(|server| server.name == name)
+    }
+
+    /// Whether all servers have all of a stream. One that was started again and has not: with another one
+    /// dead there is no majority of those that have it.
+    pub async fn all_have(&self, stream: &str) -> bool {
+        let Some(info) = self.ask(format!("STREAM.INFO.{stream}"), Value::Null).await else { return false };
+        let others = info["cluster"]["replicas"].as_array().map_or(&[][..], Vec::as_slice);
+        others.len() + 1 == self.replicas && others.iter().all(|other| other["current"] == true)
     }
 
     /// Breaks the connections whose name begins so.
@@ -323,11 +340,6 @@ impl NatsBed {
 
 #[async_trait]
 impl Bed for NatsBed {
-    // A log's last message would have to say it all; see docs/adr/0027.
-    fn changes_logs(&self) -> bool {
-        false
-    }
-
     async fn open(&self, feed: Arc<dyn Feed>, retention: RetentionTable) -> Arc<dyn Engine> {
         self.servers.open(&self.next_prefix(), events(feed), retention, "alone").await
     }
@@ -344,10 +356,6 @@ impl Bed for NatsBed {
 
 #[async_trait]
 impl ClusterBed for NatsBed {
-    fn changes_logs(&self) -> bool {
-        false
-    }
-
     async fn open(&self, events: Vec<EngineEvents>, retention: RetentionTable) -> Vec<TestNode> {
         let prefix = self.next_prefix();
         let mut nodes = Vec::new();

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses some of it")]
 
 pub mod node;
+#[path = "../ports/mod.rs"]
+mod ports;
 pub mod server;
 
 use std::sync::{

@@ -39,6 +39,7 @@ pub fn message(channels: Vec<ChannelName>) -> Append {
         from: None,
         time: NOON,
         expires: None,
+        trace: None,
     }
 }
 

@@ -2,17 +2,17 @@
 //! process however that ends.
 
 use std::{
-    collections::BTreeSet,
     io::{BufRead, BufReader},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
+
+use super::ports::free_port;
 
 /// How long the tests wait for what is to become true.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,21 +29,6 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// The program of a server, as `ENCKE_REDIS_SERVER` names it, or Debian's.
 fn program() -> String {
     std::env::var("ENCKE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
-}
-
-/// A port that no process listens at, another one each time: the one before may be about to be listened at.
-pub fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .expect("loopback has a free port")
-            .local_addr()
-            .expect("it is bound")
-            .port();
-        if GIVEN.lock().expect("no test panics while it holds this").insert(port) {
-            return port;
-        }
-    }
 }
 
 /// A running server.

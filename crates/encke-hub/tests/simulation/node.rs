@@ -314,7 +314,9 @@ impl Sim {
                     self.history.note(Record::Presence { node: at, user, online: false });
                 }
                 Output::Replied { ticket, reply } => self.replied(at, ticket, &reply),
-                Output::Present(_)
+                Output::Shown { .. }
+                | Output::Traced(_)
+                | Output::Present(_)
                 | Output::Absent(_)
                 | Output::Watch(_)
                 | Output::Unwatch(_)
@@ -360,6 +362,8 @@ impl Sim {
                 Pulled::Gap(gap) => items.push(Item::Gap(gap)),
                 // Each token here grants everything.
                 Pulled::Unsubscribed(told) => panic!("{told:?}"),
+                // It says nothing of messages.
+                Pulled::Expiring(_) => {}
                 Pulled::Nothing => conn.ready = false,
             }
         }
@@ -370,7 +374,7 @@ impl Sim {
         let mut cursor = String::new();
         node.hub.write_cursor(key, &mut cursor);
         if let Some(receipt) = node.hub.owed(key) {
-            node.hub.handed(receipt);
+            node.hub.handed(receipt, now);
         }
         self.spoil(at, session, &mut items);
         for item in &items {

@@ -30,7 +30,7 @@ fn a_crowd_comes_listens_and_goes() {
                         got += 1;
                     }
                     if let Some(receipt) = hub.owed(conn) {
-                        hub.handed(receipt);
+                        hub.handed(receipt, now);
                     }
                 }
                 Output::Ended { .. } => ended += 1,

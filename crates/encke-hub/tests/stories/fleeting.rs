@@ -2,7 +2,7 @@
 //! back with.
 
 use encke_hub::{Attach, CloseTarget, ConnKey, ControlReply, ControlRequest, Ending, Output, Start};
-use encke_proto::ErrorCode;
+use encke_proto::{ErrorCode, NameFilter};
 
 use crate::{
     support::{session, user},
@@ -133,7 +133,12 @@ fn other_nodes_find_only_users_whose_sessions_outlive_a_connection() {
     world.come(attach_to(3, "bob", &["news"]));
     let users = |world: &mut World, lasting| {
         world.said();
-        world.control(ControlRequest::ListUsers { lasting, after: None, limit: 9 });
+        world.control(ControlRequest::ListUsers {
+            lasting,
+            filter: NameFilter::default(),
+            after: None,
+            limit: 9,
+        });
         match world.reply() {
             Some(ControlReply::Users(mut users)) => {
                 users.sort();

@@ -12,6 +12,7 @@ mod closing;
 mod crowd;
 mod delivery;
 mod engine_trouble;
+mod expiring;
 mod fleeting;
 mod grants;
 mod handover;

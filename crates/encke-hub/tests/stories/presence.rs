@@ -1,7 +1,7 @@
 //! Who is online: every user with a session, connected or within its grace time.
 
 use encke_hub::{Attach, CloseTarget, ControlReply, ControlRequest, HubConfig, Output};
-use encke_proto::{CloseCode, Time};
+use encke_proto::{CloseCode, NameFilter, Time};
 
 use crate::{
     support::{session, user},
@@ -117,17 +117,26 @@ fn views_tell_who_is_here() {
     assert_eq!(world.hub.sessions(Some(&user("carol"))).len(), 0);
 }
 
+fn list_users(contains: &str) -> ControlRequest {
+    let filter = NameFilter { contains: contains.into(), ..NameFilter::default() };
+    ControlRequest::ListUsers { lasting: false, filter, after: None, limit: usize::MAX }
+}
+
 #[test]
 fn lists_are_the_same_whole_and_page_by_page() {
     let mut world = World::default();
     for conn in 1..=9 {
         // Some have two sessions, and they come in another order than that of their names and ids.
-        world.come(attach_to(conn, &format!("user {}", conn * 5 % 7), &["news"]));
+        let second = format!("room {}", conn * 3 % 4);
+        world.come(attach_to(conn, &format!("user {}", conn * 5 % 7), &["news", &second]));
     }
+    let found = answer(&mut world, list_users("er 3"));
+    assert_eq!(found, ControlReply::Users(vec![(user("user 3"), 2)]));
     let news = crate::support::channel("news");
     for request in [
-        ControlRequest::ListUsers { lasting: false, after: None, limit: usize::MAX },
+        list_users(""),
         ControlRequest::ListFollowers { channel: news, after: None, limit: 5 },
+        ControlRequest::ListFollowed { prefix: "room".into(), after: None, limit: usize::MAX },
         ControlRequest::ListSessions { user: None, after: None, limit: 8 },
         ControlRequest::ListSessions { user: Some(user("user 3")), after: None, limit: usize::MAX },
     ] {
@@ -143,6 +152,7 @@ fn lists_are_the_same_whole_and_page_by_page() {
         }
         let count = match whole {
             ControlReply::Users(users) => users.len(),
+            ControlReply::Channels(channels) => channels.len(),
             ControlReply::Sessions(sessions) => sessions.len(),
             other => panic!("{other:?}"),
         };

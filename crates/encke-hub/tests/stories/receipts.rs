@@ -112,6 +112,24 @@ fn an_acknowledgement_is_what_was_shown() {
 }
 
 #[test]
+fn how_long_a_push_was_not_shown_is_counted_once_for_the_newest() {
+    let mut world = World::default();
+    world.come(attach(1, "alice"));
+    world.publish_many("@alice", 2);
+    world.pull(1);
+    world.flushed(1);
+    world.wait_ms(2_000);
+    // Of the first it is not known any more when it was delivered.
+    world.ack(1, "alice", &own(7, 1));
+    assert_eq!(world.hub.traffic().shown_ms.count(), 0);
+    world.ack(1, "alice", &own(7, 2));
+    world.ack(1, "alice", &own(7, 2));
+    let shown_ms = world.hub.traffic().shown_ms;
+    assert_eq!(shown_ms.count(), 1);
+    assert!((1_000.0..4_000.0).contains(&shown_ms.quantile(0.5).unwrap()), "{shown_ms:?}");
+}
+
+#[test]
 fn nothing_can_be_shown_that_is_not_there_yet() {
     let mut world = World::default();
     world.come(attach(1, "alice"));

@@ -141,6 +141,47 @@ fn what_was_retracted_in_silence_is_found_when_the_log_is_looked_at() {
     }
 }
 
+/// What was read is delivered though the log does not keep it any more, by a look as without one.
+#[test]
+fn what_was_read_before_it_was_trimmed_is_delivered() {
+    for keep in [4, 1, 0] {
+        let mut world = World::new(HubConfig { window_messages: 4, ..HubConfig::default() });
+        world.publish_many("news", 12);
+        world.come(Attach { start: after(2), ..attach(1, "alice") });
+        assert_eq!(take(&mut world, 1), 3);
+        world.logs.trim(&news(), keep);
+        world.hub.behind(&news());
+        world.settle();
+        assert_eq!(world.pull(1), offsets(4..=12), "{keep} are kept");
+        world.publish("news");
+        assert_eq!(world.pull(1), offsets([13]));
+    }
+}
+
+/// While a log is opened in another epoch, what comes meanwhile waits for the answer and is not let go of.
+#[test]
+fn what_comes_while_a_trimmed_log_is_opened_is_not_lost() {
+    let mut world = World::new(HubConfig { window_messages: 4, ..HubConfig::default() });
+    world.publish_many("news", 30);
+    world.come(Attach { start: after(2), ..attach(1, "alice") });
+    for offset in 3..=12 {
+        assert_eq!(take(&mut world, 1), offset);
+    }
+    world.logs.lose(&news(), 0, 8);
+    world.engine(Engine::Waits);
+    assert_eq!(world.pull(1), [""; 0], "the next page is on its way");
+    let page = world.answers_on_their_way();
+    world.publish("news");
+    world.arrive(page);
+    world.logs.trim(&news(), 4);
+    let opening = world.answers_on_their_way();
+    world.publish("news");
+    world.arrive(opening);
+    world.engine(Engine::Answers);
+    let told = [offsets(13..=22), vec!["gap news 23-27".to_owned()], offsets(28..=32)].concat();
+    assert_eq!(world.pull(1), told);
+}
+
 #[test]
 fn what_is_retracted_where_no_session_follows_says_nothing() {
     let mut world = World::default();

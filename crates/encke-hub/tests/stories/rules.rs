@@ -20,6 +20,7 @@ fn rule(pattern: &str, subscribe: Who, history: Who) -> ChannelRule {
         presence: Who::None,
         history,
         message_max_bytes: None,
+        messages_per_s: None,
         followers_max: None,
     }
 }

@@ -263,6 +263,7 @@ impl World {
                     gap.to.map_or(String::new(), |to| to.to_string())
                 )),
                 Pulled::Unsubscribed(told) => got.push(format!("{} lost", told.channel)),
+                Pulled::Expiring(told) => got.push(format!("expires in {} s", told.in_s)),
                 Pulled::Nothing => {
                     // What had to be asked for may be there already.
                     let asked = self.said.len();
@@ -285,7 +286,7 @@ impl World {
     }
 
     pub fn handed(&mut self, receipt: Receipt) {
-        self.hub.handed(receipt);
+        self.hub.handed(receipt, self.now);
         self.settle();
     }
 

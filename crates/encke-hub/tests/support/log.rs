@@ -66,7 +66,16 @@ impl Logs {
         log.head += 1;
         let position = Position { epoch: log.epoch, offset: log.head };
         let (channel, body) = (channel.clone(), Body::Page("http://x/".into()));
-        let entry = Arc::new(Entry::new(Message { id, channel, position, time, body, from: None, expires }));
+        let entry = Arc::new(Entry::new(Message {
+            id,
+            channel,
+            position,
+            time,
+            body,
+            from: None,
+            expires,
+            trace: None,
+        }));
         log.kept.push_back(Arc::clone(&entry));
         entry
     }

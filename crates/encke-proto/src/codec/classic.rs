@@ -119,6 +119,7 @@ mod tests {
             body,
             from: None,
             expires: None,
+            trace: None,
         })
     }
 

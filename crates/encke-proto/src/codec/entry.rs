@@ -9,7 +9,7 @@ use std::sync::{
 use super::ws::{deflate, frame};
 use crate::{
     Body, Message,
-    json::{one_line, push_string},
+    json::{end_in_one_line, push_string},
 };
 
 /// A message as the log holds it in memory: shared by all who receive it, and encoded only once, when the
@@ -72,12 +72,18 @@ impl Entry {
     pub fn push_event(&self, out: &mut Vec<u8>) {
         if let Some(event) = self.event.get() {
             out.extend_from_slice(event.as_bytes());
-        } else if self.message.channel.is_own() && !self.written.swap(true, Ordering::Relaxed) {
+        } else if self.is_for_one() {
             out.reserve(room(&self.message));
             encode(out, &self.message);
         } else {
             out.extend_from_slice(self.event_json().as_bytes());
         }
+    }
+
+    /// Whether this is the first time that it is written, and nearly always the last: what is written now is
+    /// not worth keeping.
+    pub(super) fn is_for_one(&self) -> bool {
+        self.message.channel.is_own() && !self.written.swap(true, Ordering::Relaxed)
     }
 
     /// The members of the message's JSON object and its closing brace, without the opening one and without
@@ -181,14 +187,11 @@ fn encode(out: &mut Vec<u8>, message: &Message) {
         out.extend_from_slice(b",\"from\":");
         push_string(out, user.as_str());
     }
-    out.push(b'}');
-    if !out[start..].is_ascii()
-        && let Ok(text) = std::str::from_utf8(&out[start..])
-    {
-        let line = one_line(text.to_owned());
-        out.truncate(start);
-        out.extend_from_slice(line.as_bytes());
+    if let Some(trace) = &message.trace {
+        out.extend_from_slice(format!(",\"traceparent\":\"{trace}\"").as_bytes());
     }
+    out.push(b'}');
+    end_in_one_line(out, start);
 }
 
 #[cfg(test)]
@@ -209,6 +212,7 @@ mod tests {
                 body: Body::Data(serde_json::value::RawValue::from_string(data.into()).unwrap().into()),
                 from: None,
                 expires: None,
+                trace: None,
             })
         };
         for channel in ["news", "@alice", "@Ünï \"c\"", "四"] {
@@ -235,6 +239,7 @@ mod tests {
             body,
             from: None,
             expires: None,
+            trace: None,
         };
         let (entry, encoded) = (Entry::new(message), AtomicUsize::new(0));
         let form = |name: &'static str| {

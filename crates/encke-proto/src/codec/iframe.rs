@@ -4,6 +4,7 @@
 //! The JSON in it is escaped so that no data can end the script, open another, or break its line (HTML
 //! standard, section 4.12.1.3; ECMA-262, section 12.3).
 
+use super::MessageForm;
 use crate::{Entry, Event};
 
 /// How much is written before the first event. Browsers begin to run scripts of a document when they have
@@ -42,8 +43,8 @@ pub fn begin(out: &mut Vec<u8>, nonce: &str, origin: Option<&str>) {
 }
 
 /// Writes a message.
-pub fn message(out: &mut Vec<u8>, nonce: &str, entry: &Entry) {
-    script(out, nonce, entry.event_json());
+pub fn message(out: &mut Vec<u8>, nonce: &str, entry: &Entry, form: MessageForm) {
+    script(out, nonce, form.json(entry));
 }
 
 /// Writes an event other than a message.

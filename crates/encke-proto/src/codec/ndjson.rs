@@ -1,14 +1,15 @@
 //! One JSON object a line: the events as they are, each ended by a line feed. JSON in one line cannot hold
 //! another.
 
+use super::MessageForm;
 use crate::{Entry, Event};
 
 /// The line that breaks a silence: an empty one, which readers of the format pass over.
 pub const HEARTBEAT: &[u8] = b"\n";
 
 /// Writes a message.
-pub fn message(out: &mut Vec<u8>, entry: &Entry) {
-    entry.push_event(out);
+pub fn message(out: &mut Vec<u8>, entry: &Entry, form: MessageForm) {
+    form.push(out, entry);
     out.push(b'\n');
 }
 

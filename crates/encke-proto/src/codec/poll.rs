@@ -3,7 +3,11 @@
 
 use serde::Serialize;
 
-use crate::{Close, CloseKey, Cursor, Entry, Gap, IdText, MessageJson, SessionId, Unsubscribed, event, json};
+use super::MessageForm;
+use crate::{
+    Close, CloseKey, Cursor, Entry, Epoch, Expiring, Gap, IdText, MessageJson, SessionId, Unsubscribed,
+    UserId, event, json,
+};
 
 /// What [`Answer`] writes, as a type: for the description of the API.
 #[derive(Clone, Debug, Serialize)]
@@ -32,10 +36,14 @@ pub struct PollAnswer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, required = false))]
     pub close_key: Option<CloseKey>,
+    /// That the token ends soon; absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    pub expiring: Option<Expiring>,
 }
 
 /// How many pieces a body is put together from.
-const PIECES: usize = 12;
+const PIECES: usize = 13;
 
 /// What begins the list of such channels, behind the gaps; the list is ended like theirs.
 const UNSUBSCRIBED: &str = "],\"unsubscribed\":[";
@@ -46,10 +54,17 @@ pub struct Answer {
     messages: String,
     gaps: String,
     unsubscribed: String,
+    expiring: String,
 }
 
 impl Answer {
-    /// Adds a message.
+    /// Adds a message in the short form.
+    pub fn short_message(&mut self, entry: &Entry, told: Epoch) {
+        separate(&mut self.messages);
+        self.messages.push_str(MessageForm::Short { told: Some(told) }.json(entry));
+    }
+
+    /// Adds a message in the long form.
     pub fn message(&mut self, entry: &Entry) {
         let members = entry.members_json();
         self.messages.reserve(members.len() + 2);
@@ -70,6 +85,11 @@ impl Answer {
         self.unsubscribed.push_str(&json::write(unsubscribed));
     }
 
+    /// Says that the token ends soon.
+    pub fn expiring(&mut self, expiring: Expiring) {
+        self.expiring = [",\"expiring\":", &json::write(&expiring)].concat();
+    }
+
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -79,7 +99,34 @@ impl Answer {
     /// The bytes so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.messages.len() + self.gaps.len() + self.unsubscribed.len()
+        self.messages.len() + self.gaps.len() + self.unsubscribed.len() + self.expiring.len()
+    }
+
+    /// The whole body of an answer to a client that asked for the short form, in which nothing stands that
+    /// says nothing. The epoch is that of [`Self::short_message`].
+    #[must_use]
+    pub fn finish_short(&self, told: &ShortTold<'_>) -> String {
+        let mut out = ["{\"cursor\":\"", told.cursor, "\",\"messages\":[", &self.messages, "]"].concat();
+        if let Some((user, epoch)) = told.messages_of.filter(|_| !self.messages.is_empty()) {
+            push_member(&mut out, "user", &json::write(user));
+            push_member(&mut out, "epoch", &json::write(&epoch));
+        }
+        if !self.gaps.is_empty() {
+            push_member(&mut out, "gaps", &["[", &self.gaps, "]"].concat());
+        }
+        if let Some(list) = self.unsubscribed.strip_prefix(UNSUBSCRIBED) {
+            push_member(&mut out, "unsubscribed", &["[", list, "]"].concat());
+        }
+        out.push_str(&self.expiring);
+        if let Some((session, close_key)) = told.begins {
+            push_member(&mut out, "session", &json::write(&session));
+            push_member(&mut out, "close_key", &json::write(&close_key));
+        }
+        if let Some(close) = told.close {
+            push_member(&mut out, "close", &json::write(close));
+        }
+        out.push('}');
+        out
     }
 
     /// The whole body: what was gathered, where to go on, and how the session ended. `cursor` is as its type
@@ -98,6 +145,7 @@ impl Answer {
             self.unsubscribed.as_bytes(),
             b"],\"close\":",
             close.as_bytes(),
+            self.expiring.as_bytes(),
             b"}",
         ])
     }
@@ -131,6 +179,23 @@ impl Pieces<'_> {
         out.reserve(self.len());
         self.0.iter().for_each(|piece| out.extend_from_slice(piece));
     }
+}
+
+/// What an answer in the short form says besides what was gathered.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortTold<'a> {
+    /// Where to go on, as its type writes it.
+    pub cursor: &'a str,
+    /// Whose own channel messages do not name, and of which epoch those are that say none.
+    pub messages_of: Option<(&'a UserId, Epoch)>,
+    /// The session and what ends it, in the first answer of one.
+    pub begins: Option<(SessionId, CloseKey)>,
+    /// How the session ended, if it did.
+    pub close: Option<&'a Close>,
+}
+
+fn push_member(out: &mut String, name: &str, json: &str) {
+    [",", "\"", name, "\":", json].into_iter().for_each(|part| out.push_str(part));
 }
 
 fn separate(list: &mut String) {

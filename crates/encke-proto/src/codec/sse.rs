@@ -3,6 +3,7 @@
 //! Everything written here is one line of JSON or a cursor, neither of which can hold a line break, so no
 //! field can be broken out of.
 
+use super::MessageForm;
 use crate::{Entry, Event};
 
 /// The comment that breaks a silence.
@@ -12,9 +13,9 @@ pub const HEARTBEAT: &[u8] = b":\n\n";
 pub const RETRY_MS: u64 = 3_000;
 
 /// Writes a message. It has no event name, so that it reaches `onmessage`.
-pub fn message(out: &mut Vec<u8>, entry: &Entry) {
+pub fn message(out: &mut Vec<u8>, entry: &Entry, form: MessageForm) {
     out.extend_from_slice(b"data: ");
-    entry.push_event(out);
+    form.push(out, entry);
     out.push(b'\n');
 }
 
@@ -29,7 +30,7 @@ pub fn event(out: &mut Vec<u8>, event: &Event) {
         // Browsers keep what they were told last, so each stream begins with the usual.
         Event::Open(_) => Some(RETRY_MS),
         Event::Close(close) => close.retry_ms,
-        Event::Gap(_) | Event::Unsubscribed(_) => None,
+        Event::Gap(_) | Event::Unsubscribed(_) | Event::Expiring(_) => None,
     };
     if let Some(retry_ms) = retry_ms {
         out.extend_from_slice(format!("retry: {retry_ms}\n").as_bytes());

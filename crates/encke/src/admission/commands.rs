@@ -1,7 +1,7 @@
 //! What a client asks over the connection that it waits on, and what answers it: the dialect's handler, which
 //! is injected since it stands above.
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{fmt, net::IpAddr, pin::Pin, sync::Arc};
 
 use encke_hub::Start;
 use encke_proto::{ChannelName, Grant, SessionId, Time, TokenInfo, UserId};
@@ -19,6 +19,8 @@ pub struct Asked {
     pub identity: Option<Identity>,
     /// The session that the connection serves; none as long as it serves none.
     pub session: Option<SessionId>,
+    /// The address that it asks from, where that is known.
+    pub from: Option<IpAddr>,
     /// What it asks.
     pub command: Command,
 }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use encke_proto::{ErrorCode, Refusal, Time};
 
-use super::{Admit, Verdict, Waiting};
+use super::{Admit, Verdict, Waiting, subscribing::asked};
 
 /// The methods of requests that may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub struct Endpoints {
     all: Vec<(Address, Arc<dyn Endpoint>)>,
     /// What requests for them begin with, so that most others are told apart by a few bytes.
     prefixes: Vec<Vec<u8>>,
+    /// The header fields that the application is told.
+    chosen_headers: Option<Arc<[String]>>,
     admit: Admit,
 }
 
@@ -94,7 +96,15 @@ impl Endpoints {
                 prefixes.push(prefix);
             }
         }
-        Self { all, prefixes, admit }
+        let chosen_headers = admit.auth.chosen_headers();
+        let chosen_headers = (!chosen_headers.is_empty()).then(|| chosen_headers.into());
+        Self { all, prefixes, chosen_headers, admit }
+    }
+
+    /// The names of the header fields that the application is told, in lower case; none without any.
+    #[must_use]
+    pub fn chosen_headers(&self) -> Option<Arc<[String]>> {
+        self.chosen_headers.clone()
     }
 
     /// Whether these may be the first bytes of a request for one of them.
@@ -128,12 +138,16 @@ impl Endpoints {
                 self.admit.request_state(waiting),
             );
         }
-        match self.all.get(number) {
+        let verdict = match self.all.get(number) {
             Some((_, endpoint)) => endpoint.decide(waiting, now),
             None => Verdict::Refused(
                 Refusal::new(ErrorCode::NotFound, "there is nothing at this address"),
                 self.admit.request_state(waiting),
             ),
+        };
+        match &self.admit.decisions {
+            Some(decisions) => asked(decisions, verdict),
+            None => verdict,
         }
     }
 }

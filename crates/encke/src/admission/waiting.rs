@@ -1,6 +1,6 @@
 //! A request that may wait, as it stands in the bytes of its head.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use encke_proto::{codec::ws::Handshake, limits::BODY_MAX_BYTES};
 
@@ -39,6 +39,13 @@ pub struct Waiting<'a> {
     pub body_bytes: usize,
     /// The body, once all of it is there.
     pub body: &'a [u8],
+    /// The address of its client, for what it asks to be done before it waits; none in the native protocol,
+    /// where nothing is, and where it is not known.
+    pub from: Option<IpAddr>,
+    /// The fields that the configuration names for the application.
+    pub chosen: Vec<(&'a str, &'a str)>,
+    /// Their names, in lower case.
+    chosen_names: Option<Arc<[String]>>,
     /// Whether it may have one.
     takes_body: bool,
     /// Whether its length was said.
@@ -53,6 +60,8 @@ pub struct KeptWaiting {
     query: String,
     handshake: Option<Box<Handshake>>,
     body: Vec<u8>,
+    from: Option<IpAddr>,
+    chosen: Vec<(String, String)>,
     keep_alive: bool,
     http_10: bool,
     takes_body: bool,
@@ -89,6 +98,9 @@ impl KeptWaiting {
             content_type,
             body_bytes: self.body.len(),
             body: &self.body,
+            from: self.from,
+            chosen: self.chosen.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            chosen_names: None,
             takes_body: self.takes_body,
             has_length: self.has_length,
         }
@@ -115,6 +127,12 @@ impl<'a> Waiting<'a> {
             query: self.query.to_owned(),
             handshake: self.handshake.clone(),
             body: self.body.to_vec(),
+            from: self.from,
+            chosen: self
+                .chosen
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             keep_alive: self.keep_alive,
             http_10: self.http_10,
             takes_body: self.takes_body,
@@ -141,21 +159,33 @@ impl<'a> Waiting<'a> {
             content_type: None,
             body_bytes: 0,
             body: &[],
+            from: None,
+            chosen: Vec::new(),
+            chosen_names: None,
             takes_body: address.method == Method::Post,
             has_length: false,
         }
     }
 
+    /// Keeps the fields of these names besides, of those that it takes in from now on; they are in lower
+    /// case.
+    pub fn choose(&mut self, names: Option<Arc<[String]>>) {
+        self.chosen_names = names;
+    }
+
     /// Whether it brings something that may show who sends it; without, nothing is guessed.
     #[must_use]
     pub fn brings_credentials(&self) -> bool {
-        self.authorization.is_some() || self.cookie.is_some() || self.query.contains("ticket=")
+        self.authorization.is_some()
+            || self.cookie.is_some()
+            || !self.chosen.is_empty()
+            || self.query.contains("ticket=")
     }
 
     /// Takes in a header field. False when the request is none to wait with: it has a body, wants a protocol
     /// that is not spoken there, or says something twice.
     #[must_use]
-    pub fn take(&mut self, name: &str, value: &'a str) -> bool {
+    pub fn take(&mut self, name: &'a str, value: &'a str) -> bool {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         let closes = || value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"));
         if let Some(handshake) = &mut self.handshake
@@ -198,6 +228,9 @@ impl<'a> Waiting<'a> {
         } else if self.takes_body && is("content-type") {
             &mut self.content_type
         } else {
+            if self.chosen_names.iter().flat_map(|names| names.iter()).any(|chosen| is(chosen)) {
+                self.chosen.push((name, value));
+            }
             // An offer to change the protocol may be passed over (RFC 9110 section 7.8): some clients make it
             // with every request.
             return !(is("transfer-encoding") || is("expect") || (self.takes_body && is("content-encoding")));

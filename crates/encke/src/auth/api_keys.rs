@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use encke_proto::Time;
@@ -59,6 +59,8 @@ pub struct ApiKeys {
     keys: RwLock<Arc<[Key]>>,
     /// How often other keys have come into use.
     generation: AtomicU64,
+    /// Whether any of them has a rate; most have none, and then nothing is looked up for a request.
+    has_rates: AtomicBool,
     hasher: Option<SipHasher24>,
 }
 
@@ -67,6 +69,7 @@ struct Key {
     digest: [u8; 32],
     scopes: Scopes,
     expires: Option<Time>,
+    requests_per_s: Option<u64>,
     /// The hash by which it is known again, since it was given for the first time. A key that has the same
     /// cannot be made without the hasher's own key.
     mark: OnceLock<u128>,
@@ -77,8 +80,10 @@ impl ApiKeys {
     /// in full.
     #[must_use]
     pub fn new(entries: &[ApiKeyEntry], random: Option<u128>) -> Self {
+        let keys = load(entries);
         Self {
-            keys: RwLock::new(load(entries)),
+            has_rates: AtomicBool::new(has_rates(&keys)),
+            keys: RwLock::new(keys),
             generation: AtomicU64::new(0),
             hasher: random.map(|key| SipHasher24::new_with_key(&key.to_ne_bytes())),
         }
@@ -91,6 +96,7 @@ impl ApiKeys {
     }
 
     fn replace(&self, keys: Arc<[Key]>) {
+        self.has_rates.store(has_rates(&keys), Ordering::Relaxed);
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -113,6 +119,18 @@ impl ApiKeys {
         let place = keys.iter().position(|other| std::ptr::eq(other, key)).unwrap_or(usize::MAX);
         let place = u16::try_from(place).unwrap_or(u16::MAX);
         Ok(Allowed { until: key.expires, generation, key: place })
+    }
+
+    /// The name of the key at a place among those that are in use, and how many requests a second may come
+    /// with it, if that is bounded.
+    #[must_use]
+    pub fn rate(&self, key: u16) -> Option<(Box<str>, u64)> {
+        if !self.has_rates.load(Ordering::Relaxed) {
+            return None;
+        }
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = keys.get(usize::from(key))?;
+        Some((key.name.clone(), key.requests_per_s?))
     }
 
     /// The name of the key at a place among those that are in use.
@@ -150,6 +168,10 @@ impl ApiKeys {
     }
 }
 
+fn has_rates(keys: &[Key]) -> bool {
+    keys.iter().any(|key| key.requests_per_s.is_some())
+}
+
 fn load(entries: &[ApiKeyEntry]) -> Arc<[Key]> {
     let keys = entries.iter().filter_map(|entry| {
         Some(Key {
@@ -157,6 +179,7 @@ fn load(entries: &[ApiKeyEntry]) -> Arc<[Key]> {
             digest: entry.sha256()?,
             scopes: entry.scopes,
             expires: entry.expires,
+            requests_per_s: entry.requests_per_s,
             mark: OnceLock::new(),
         })
     });
@@ -206,6 +229,7 @@ mod tests {
             key_sha256: None,
             scopes: scopes.to_vec().into(),
             expires: None,
+            requests_per_s: None,
         }
     }
 

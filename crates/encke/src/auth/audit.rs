@@ -11,10 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use encke_proto::ErrorCode;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::config::{AUDIT_TARGET as TARGET, AuditLevel};
+use crate::{
+    config::{AUDIT_TARGET as TARGET, AuditLevel},
+    metrics::Metrics,
+};
 
 /// The most refusals of which each gets a line within [`EVERY`]: any client can bring them about.
 const REFUSALS_MAX: u64 = 100;
@@ -76,6 +80,19 @@ impl Audit {
         self.level >= AuditLevel::Control
     }
 
+    /// Whether a refusal with this code is one of a key or a token, which is written down.
+    #[must_use]
+    pub fn is_about(code: ErrorCode) -> bool {
+        matches!(
+            code,
+            ErrorCode::Unauthorized
+                | ErrorCode::TokenExpired
+                | ErrorCode::Revoked
+                | ErrorCode::Banned
+                | ErrorCode::Forbidden
+        )
+    }
+
     /// Whether pushes and publishes do too.
     #[must_use]
     pub fn has_messages(&self) -> bool {
@@ -84,10 +101,6 @@ impl Audit {
 
     /// The records, for what appends them to a channel. They can be had once.
     pub fn records(&self) -> mpsc::Receiver<AuditRecord> {
-        metrics::describe_counter!(
-            "encke_audit_lost_total",
-            "How many audit records the channel `audit_channel` did not take; the log has them."
-        );
         let (sender, receiver) = mpsc::channel(RECORDS_MAX);
         let _ = self.channel.set(sender);
         receiver
@@ -95,7 +108,7 @@ impl Audit {
 
     /// A record could not be appended to the channel.
     pub fn lose(&self) {
-        metrics::counter!("encke_audit_lost_total").increment(1);
+        Metrics::global().audit_lost.inc();
         let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::warn!(lost, "the audit channel did not take a record; the log has it");
     }

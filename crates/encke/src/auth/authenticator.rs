@@ -9,6 +9,7 @@ use super::{
     Audit, Authenticated, BadKey, COOKIE, ChannelAccess, Claims, CloseKeys, Credentials, Grant, Identity,
     KeySet, Keys, PendingFetch, TokenError, TokenKey,
     api_keys::{Allowed, ApiKeyError, ApiKeys},
+    application::{Application, PendingAnswer},
     credentials::COOKIES_MAX,
     origin::Origins,
     remembered::{Known, Remembered},
@@ -18,7 +19,8 @@ use super::{
     token,
 };
 use crate::{
-    config::{Auth, Config, KeysMissing, Scope},
+    config::{Auth, Config, Decision, KeysMissing, Scope},
+    hooks::{Connecting, Decisions},
     random::{self, NoRandomness},
 };
 
@@ -45,6 +47,24 @@ pub enum KeysError {
     Random(#[from] NoRandomness),
 }
 
+/// What says more of a request that was refused.
+pub enum Pending {
+    /// Keys that are being fetched.
+    Fetch(PendingFetch),
+    /// The application, which is to be asked.
+    Answer(PendingAnswer),
+}
+
+impl Pending {
+    /// Waits for it.
+    pub async fn over(self) {
+        match self {
+            Self::Fetch(fetch) => fetch.over().await,
+            Self::Answer(answer) => answer.over().await,
+        }
+    }
+}
+
 /// Finds out who sends a request. It waits for nothing and allocates little, so that the threads of the
 /// connection table may ask it too.
 #[derive(Debug)]
@@ -67,6 +87,8 @@ pub struct Authenticator {
     token_ttl_s: u64,
     revocations: Arc<Revocations>,
     close_keys: CloseKeys,
+    /// What says who clients are that bring no token.
+    application: Option<Application>,
 }
 
 impl Authenticator {
@@ -87,7 +109,7 @@ impl Authenticator {
             api_keys: Arc::new(ApiKeys::new(&config.all_api_keys(), random::bits().ok())),
             access: Arc::new(ChannelAccess::new(config.channel_rules())),
             audit: Arc::new(Audit::new(config.audit)),
-            origins: Origins::new(&config.allowed_origins),
+            origins: Origins::new(&config.allowed_origins).with_loopback(config.dev),
             tickets: Tickets::default(),
             shared_tickets: None,
             token_ttl_s: config.token_ttl_s,
@@ -96,6 +118,7 @@ impl Authenticator {
                 Some(secret) => CloseKeys::of(secret),
                 None => CloseKeys::random(random::bits()?),
             },
+            application: None,
         })
     }
 
@@ -107,6 +130,20 @@ impl Authenticator {
         // A key of tickets is made of it, which all nodes share and no backend has.
         let secret = config.token_secret.as_ref().ok_or(KeysMissing)?;
         Ok(Self { shared_tickets: Some(SharedTickets::new(secret)), ..Self::new(config)? })
+    }
+
+    /// The same, for clients that bring no token too, if the application decides who they are.
+    #[must_use]
+    pub fn asking(self, decisions: Option<&Arc<Decisions>>) -> Self {
+        let decisions = decisions.filter(|decisions| decisions.decides(Decision::Connect));
+        Self { application: decisions.cloned().map(Application::new), ..self }
+    }
+
+    /// The names of the header fields that show who sends a request, besides those that do always; in lower
+    /// case.
+    #[must_use]
+    pub fn chosen_headers(&self) -> &[String] {
+        self.application.as_ref().map_or(&[], Application::headers)
     }
 
     /// The keys by which pages end their sessions.
@@ -163,7 +200,7 @@ impl Authenticator {
             ));
         }
         if let Some(token) = credentials.bearer() {
-            return self.know(token, false, now);
+            return self.know(token, credentials.lasts, now);
         }
         if let Some(text) = credentials.ticket {
             let owner = match &self.shared_tickets {
@@ -176,7 +213,8 @@ impl Authenticator {
             self.permit(&owner.identity.user, Some(&owner.token), now)?;
             return Ok(owner);
         }
-        if credentials.cookie_tokens().next().is_none() {
+        let unknown = self.unknown_to(credentials);
+        if unknown.is_none() && credentials.cookie_tokens().next().is_none() {
             return Err(unauthorized(
                 "send a token as Authorization: Bearer, as the cookie that login sets, or a ticket",
             ));
@@ -187,7 +225,22 @@ impl Authenticator {
                 "a request with a cookie has to come from this origin, or from an allowed one",
             ));
         }
-        self.know_cookies(credentials, now)
+        match unknown {
+            Some((application, connecting)) => {
+                let answer = application.get(&connecting, now);
+                let unknown = || Err(unauthorized("the application has not been asked who this is"));
+                let known = answer.unwrap_or_else(unknown)?;
+                self.permit(&known.identity.user, Some(&known.token), now)?;
+                Ok(known)
+            }
+            None => self.know_cookies(credentials, now),
+        }
+    }
+
+    /// What the application is told of a request that does not show by itself who sends it.
+    fn unknown_to(&self, credentials: &Credentials<'_>) -> Option<(&Application, Connecting)> {
+        let application = self.application.as_ref()?;
+        Some((application, application.connecting(credentials)?))
     }
 
     /// Whose cookies these are. One that verifies counts, whatever others there are. Of several that do, the
@@ -198,7 +251,7 @@ impl Authenticator {
         let mut count = 0;
         for token in credentials.cookie_tokens().take(COOKIES_MAX) {
             count += 1;
-            match (self.know(token, true, now), &found) {
+            match (self.know(token, credentials.lasts, now).map(Authenticated::by_cookie), &found) {
                 (Ok(one), Some(other)) if one.identity.user != other.identity.user => {
                     return Err(unauthorized(format!(
                         "there are cookies {COOKIE} of two users; remove one of them"
@@ -227,24 +280,45 @@ impl Authenticator {
         }
     }
 
-    /// Whose token it is, without verifying it when that was done before.
-    fn know(&self, token: &str, by_cookie: bool, now: Time) -> Result<Authenticated, Refusal> {
+    /// Whose token it is, without verifying it when that was done before. It is remembered, unless the
+    /// request that it came with lasts.
+    fn know(&self, token: &str, lasts: bool, now: Time) -> Result<Authenticated, Refusal> {
         let known = match &self.remembered {
             None => Known::of(self.verify(token, now)?),
             Some(remembered) => {
                 let (mark, now_s) = (remembered.mark(token, self.keys.generation()), now.0 / 1000);
                 match remembered.get(mark, now_s) {
                     Some(known) => known,
+                    None if lasts => remembered.share(mark, self.verify(token, now)?),
                     None => remembered.put(mark, self.verify(token, now)?, now_s),
                 }
             }
         };
         // A token may be revoked at any time after it was found good.
         self.permit(&known.user, Some(&known.token), now)?;
-        Ok(Authenticated::known(known, by_cookie))
+        Ok(Authenticated::known(known))
     }
 
-    /// The same as [`Self::identify`], once more when keys were fetched because of it.
+    /// Whose token it is, once more when keys were fetched because of it.
+    ///
+    /// # Errors
+    /// `unauthorized`, `token_expired`, `revoked` or `banned`.
+    pub async fn know_fetching(&self, token: &str, now: Time) -> Result<Authenticated, Refusal> {
+        let attempts = self.keys.attempts();
+        match self.know(token, false, now) {
+            Err(refusal) => match self.fetch_for(&refusal, attempts) {
+                Some(fetch) => {
+                    fetch.over().await;
+                    self.know(token, false, now)
+                }
+                None => Err(refusal),
+            },
+            known => known,
+        }
+    }
+
+    /// The same as [`Self::identify`], once more when keys were fetched, or the application was asked,
+    /// because of it.
     ///
     /// # Errors
     /// Those of [`Self::identify`].
@@ -255,14 +329,33 @@ impl Authenticator {
     ) -> Result<Authenticated, Refusal> {
         let attempts = self.keys.attempts();
         match self.identify(credentials, now) {
-            Err(refusal) => match self.fetch_for(&refusal, attempts) {
-                Some(fetch) => {
-                    fetch.over().await;
+            Err(refusal) => match self.pending(credentials, &refusal, attempts, now) {
+                Some(pending) => {
+                    pending.over().await;
                     self.identify(credentials, now)
                 }
                 None => Err(refusal),
             },
             known => known,
+        }
+    }
+
+    /// What is to be waited for before a request that was refused like this is looked at again; `attempts` is
+    /// what [`Keys::attempts`] said before it was looked at.
+    #[must_use]
+    pub fn pending(
+        &self,
+        credentials: &Credentials<'_>,
+        refusal: &Refusal,
+        attempts: u64,
+        now: Time,
+    ) -> Option<Pending> {
+        if refusal.code != ErrorCode::Unauthorized || credentials.query_token {
+            return None;
+        }
+        match self.unknown_to(credentials) {
+            Some((application, connecting)) => application.pending(connecting, now).map(Pending::Answer),
+            None => self.fetch_for(refusal, attempts).map(Pending::Fetch),
         }
     }
 
@@ -360,6 +453,12 @@ impl Authenticator {
             };
             Refusal::new(code, error.to_string())
         })
+    }
+
+    /// The origins besides the server's own whose pages are served.
+    #[must_use]
+    pub fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// Whether pages of this origin may read answers across origins (CORS). Only what is listed, never what

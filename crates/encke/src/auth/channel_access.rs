@@ -75,6 +75,12 @@ impl ChannelAccess {
         }
     }
 
+    /// How many messages a second clients may publish to a public channel, if its rule bounds that.
+    #[must_use]
+    pub fn messages_per_s(&self, channel: &ChannelName) -> Option<u64> {
+        self.rules().rule_for(channel.as_str()).and_then(|rule| rule.messages_per_s)
+    }
+
     fn allow(&self, action: Action, caller: Caller<'_>, channel: &ChannelName) -> Result<(), Refusal> {
         let rules = self.rules();
         if rules.allow(action, caller, channel.as_str()) {

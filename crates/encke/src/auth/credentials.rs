@@ -7,6 +7,12 @@ use http::{HeaderMap, Method, header};
 
 /// The cookie that a login sets.
 pub const COOKIE: &str = "encke_token";
+/// The cookie that a login by https sets for the whole host. A browser takes one of this name from that host
+/// alone, by https, and for all of it (RFC 6265bis section 4.1.3.2): no neighbouring subdomain can put it
+/// there.
+pub const HOST_COOKIE: &str = "__Host-encke_token";
+/// The addresses to which clients send a token in the body.
+pub const TOKEN_IN_BODY: [&str; 2] = ["/v1/login", "/v1/refresh"];
 /// The most cookies of that name that are looked at: each is a signature to verify. A browser has one for
 /// each path and domain that set one.
 pub const COOKIES_MAX: usize = 8;
@@ -41,6 +47,11 @@ pub struct Credentials<'a> {
     /// Whether the request changes something (every method but GET and HEAD): a cookie alone then needs a
     /// proof of where it comes from.
     pub changes: bool,
+    /// The header fields that the configuration names for the application, in the order of the request; see
+    /// [`Credentials::choosing`].
+    pub chosen: Vec<(&'a str, &'a str)>,
+    /// Whether the request lasts, as a stream does. Its token comes once, so it is not remembered.
+    pub lasts: bool,
 }
 
 /// Whether one of the parameters of this query is a token by its name.
@@ -67,7 +78,17 @@ impl<'a> Credentials<'a> {
             host: text(header::HOST.as_str()),
             forwarded_proto: text("x-forwarded-proto"),
             changes: !matches!(*method, Method::GET | Method::HEAD),
+            chosen: Vec::new(),
+            lasts: false,
         }
+    }
+
+    /// The same, with the fields of these names, which are in lower case.
+    #[must_use]
+    pub fn choosing(self, headers: &'a HeaderMap, names: &[String]) -> Self {
+        let named = headers.iter().filter(|(name, _)| names.iter().any(|chosen| name.as_str() == chosen));
+        let chosen = named.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
+        Self { chosen, ..self }
     }
 
     /// The bearer token, if there is one. Another scheme is some proxy's business, not ours.
@@ -75,6 +96,12 @@ impl<'a> Credentials<'a> {
     pub fn bearer(&self) -> Option<&'a str> {
         let (scheme, token) = self.authorization?.split_at_checked(BEARER.len())?;
         scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim())
+    }
+
+    /// Whether it brings a token, good or not.
+    #[must_use]
+    pub fn brings_token(&self) -> bool {
+        self.bearer().is_some() || self.cookie_tokens().next().is_some()
     }
 
     /// Whether the request reached the server, or the proxy in front of it, by https.
@@ -87,9 +114,12 @@ impl<'a> Credentials<'a> {
     }
 
     /// The tokens in cookies of our name, in the order in which they came. There may be several: of other
-    /// paths, of a parent domain, or left from another time.
+    /// paths, of a parent domain, or left from another time. Where there is one that no other host can have
+    /// set, it alone counts.
     pub fn cookie_tokens(&self) -> impl Iterator<Item = &str> {
-        values(self.cookie.as_deref().unwrap_or_default(), COOKIE)
+        let cookies = self.cookie.as_deref().unwrap_or_default();
+        let is_of_host = values(cookies, HOST_COOKIE).next().is_some();
+        values(cookies, if is_of_host { HOST_COOKIE } else { COOKIE })
     }
 }
 

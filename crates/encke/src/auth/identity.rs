@@ -35,14 +35,21 @@ impl Authenticated {
     /// What a verified token says.
     #[must_use]
     pub fn new(claims: Claims, by_cookie: bool) -> Self {
-        Self::known(Known::of(claims), by_cookie)
+        let known = Self::known(Known::of(claims));
+        if by_cookie { known.by_cookie() } else { known }
     }
 
-    /// The same of a token that was verified before.
-    pub(super) fn known(known: Known, by_cookie: bool) -> Self {
+    /// The same of a token that was verified before, and came in a header.
+    pub(super) fn known(known: Known) -> Self {
         let Known { user, grants, expires_s, token } = known;
         let expires = Time(expires_s.saturating_mul(1000));
-        Self { identity: Identity { user, grants, expires, by_cookie }, token }
+        Self { identity: Identity { user, grants, expires, by_cookie: false }, token }
+    }
+
+    /// The same, of a token that came as a cookie alone.
+    pub(super) fn by_cookie(mut self) -> Self {
+        self.identity.by_cookie = true;
+        self
     }
 }
 

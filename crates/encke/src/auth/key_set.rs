@@ -5,7 +5,7 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 
 use super::{KeyError, TokenError, configured_key::configured, jwk::Jwk, verifying_key::VerifyingKey};
-use crate::config::Config;
+use crate::config::{AuthKey, Config};
 
 /// The most keys that are tried for one token: each is a signature to verify.
 const TRIES_MAX: usize = 8;
@@ -57,10 +57,16 @@ impl KeySet {
     pub fn load(config: &Config) -> Result<Self, BadKey> {
         let mut keys: Vec<_> = config.token_secret.iter().map(VerifyingKey::hs256).collect();
         for (index, key) in config.auth.keys.iter().enumerate() {
-            let name = || key.kid.as_ref().map_or(format!("key {}", index + 1), |kid| format!("{kid:?}"));
-            keys.push(configured(key).map_err(|error| BadKey { name: name(), error })?);
+            keys.push(load_one(index, key)?);
         }
         Ok(Self { keys })
+    }
+
+    /// What is wrong with keys of the configuration, and at which places of `auth.keys` they stand.
+    #[must_use]
+    pub fn problems(config: &Config) -> Vec<(usize, BadKey)> {
+        let keys = config.auth.keys.iter().enumerate();
+        keys.filter_map(|(index, key)| load_one(index, key).err().map(|bad| (index, bad))).collect()
     }
 
     /// Those of a JWK set (RFC 7517 section 5). A member that is for something else, of a kind that is not
@@ -122,4 +128,9 @@ impl KeySet {
             _ => Err(TokenError::BadSignature),
         }
     }
+}
+/// A key of the configuration, which stands at this place of the list.
+fn load_one(index: usize, key: &AuthKey) -> Result<VerifyingKey, BadKey> {
+    let name = || key.kid.as_ref().map_or(format!("key {}", index + 1), |kid| format!("{kid:?}"));
+    configured(key).map_err(|error| BadKey { name: name(), error })
 }

@@ -1,31 +1,78 @@
 //! The origin check for requests that a cookie authenticates (CSRF), and the list that CORS uses. Requests
 //! with a bearer token need no origin.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, num::NonZeroU32, sync::Arc};
 
 use super::Credentials;
 
-/// Which origins may use the cookie: the server's own, and those that are listed. Compared exactly, by
+/// The origins of pages on this machine, without their ports.
+const LOOPBACK: [&str; 6] = [
+    "http://127.0.0.1",
+    "http://localhost",
+    "http://[::1]",
+    "https://127.0.0.1",
+    "https://localhost",
+    "https://[::1]",
+];
+/// Where the port ends in the number of a loopback origin; the numbers of listed ones are lower.
+const PORT_BITS: u32 = 16;
+
+/// Which origins may use the cookie: the server's own, and those that are allowed. Compared exactly, by
 /// scheme, host and port.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
-    listed: HashSet<String>,
+    listed: Arc<[String]>,
+    loopback: bool,
 }
+
+/// An allowed origin, in the few bytes that the table of connections has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginNumber(NonZeroU32);
 
 impl Origins {
     /// The configured ones, in the form in which browsers send them.
     #[must_use]
     pub fn new(listed: &[String]) -> Self {
-        Self { listed: listed.iter().cloned().collect() }
+        Self { listed: listed.into(), loopback: false }
     }
 
-    /// Whether an origin is on the list.
+    /// Allows pages of this machine besides, on whatever port: in dev mode, where anyone on it may log in.
+    #[must_use]
+    pub fn with_loopback(self, loopback: bool) -> Self {
+        Self { loopback, ..self }
+    }
+
+    /// Whether an origin is allowed.
     #[must_use]
     pub fn lists(&self, origin: &str) -> bool {
-        self.listed.contains(origin)
+        self.number(origin).is_some()
     }
 
-    /// Whether an origin is on the list, or the one under which this request reached the server.
+    /// The number of an origin that is allowed.
+    #[must_use]
+    pub fn number(&self, origin: &str) -> Option<OriginNumber> {
+        let listed = self.listed.iter().position(|listed| listed == origin);
+        let number = match listed.and_then(|index| u16::try_from(index + 1).ok()) {
+            Some(number) => u32::from(number),
+            None if self.loopback => loopback_number(origin)?,
+            None => return None,
+        };
+        NonZeroU32::new(number).map(OriginNumber)
+    }
+
+    /// The origin that has this number.
+    #[must_use]
+    pub fn text(&self, OriginNumber(number): OriginNumber) -> Option<Cow<'_, str>> {
+        let (host, port) = (number.get() >> PORT_BITS, number.get() & u32::from(u16::MAX));
+        let Some(host) = usize::try_from(host).ok()?.checked_sub(1) else {
+            let index = usize::try_from(port).ok()?.checked_sub(1)?;
+            return self.listed.get(index).map(|listed| Cow::Borrowed(listed.as_str()));
+        };
+        let host = *LOOPBACK.get(host)?;
+        Some(if port == 0 { Cow::Borrowed(host) } else { Cow::Owned(format!("{host}:{port}")) })
+    }
+
+    /// Whether an origin is allowed, or the one under which this request reached the server.
     #[must_use]
     pub fn accepts(&self, origin: &str, credentials: &Credentials<'_>) -> bool {
         self.lists(origin) || own(credentials).is_some_and(|own| own == canonical(origin))
@@ -46,6 +93,19 @@ impl Origins {
             (None, None) => !credentials.changes,
         }
     }
+}
+
+/// The number of an origin on this machine, in the form in which browsers send them. No port is 0, which is
+/// the port of no page.
+fn loopback_number(origin: &str) -> Option<u32> {
+    let (host, port) =
+        LOOPBACK.iter().zip(1_u32..).find_map(|(host, number)| Some((number, origin.strip_prefix(host)?)))?;
+    let port = match port.strip_prefix(':') {
+        None if port.is_empty() => 0,
+        None => return None,
+        Some(digits) => digits.parse::<u16>().ok().filter(|port| *port != 0 && port.to_string() == digits)?,
+    };
+    Some(host << PORT_BITS | u32::from(port))
 }
 
 /// The origin under which the request reached the server.
@@ -137,5 +197,47 @@ mod tests {
             ..Credentials::default()
         };
         assert!(Origins::default().permits(&plain));
+    }
+
+    #[test]
+    fn pages_of_this_machine_are_allowed_where_that_is_said() {
+        let listed = ["https://app.example".to_owned(), "http://localhost:1".to_owned()];
+        let origins = Origins::new(&listed).with_loopback(true);
+        for origin in [
+            "https://app.example",
+            "http://localhost:1",
+            "http://localhost",
+            "http://localhost:3000",
+            "http://127.0.0.1:65535",
+            "http://[::1]:8080",
+            "https://localhost:5173",
+            "https://127.0.0.1",
+            "https://[::1]",
+        ] {
+            let number = origins.number(origin).unwrap_or_else(|| panic!("{origin}"));
+            assert_eq!(origins.text(number).as_deref(), Some(origin));
+            let others = Origins::new(&listed).lists(origin);
+            assert_eq!(others, listed.iter().any(|listed| listed == origin), "{origin}");
+        }
+        for origin in [
+            "",
+            "null",
+            "http://",
+            "http://localhost:",
+            "http://localhost:0",
+            "http://localhost:080",
+            "http://localhost:65536",
+            "http://localhost:+80",
+            "http://localhost:80/",
+            "http://localhost.evil.example",
+            "http://localhost:80.evil.example",
+            "http://127.0.0.1.evil.example:80",
+            "http://127.0.0.11",
+            "http://a.localhost",
+            "http://user@localhost",
+            "file://localhost",
+        ] {
+            assert_eq!(origins.number(origin), None, "{origin}");
+        }
     }
 }

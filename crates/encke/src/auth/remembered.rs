@@ -1,13 +1,13 @@
 //! A bounded cache of verified tokens, found by a keyed hash, so that a signature is not verified for each
-//! poll (ADR 0010). It never holds a token that failed.
+//! poll (ADR 0010). It never holds a token that failed, nor one of a request that lasts, as it comes once.
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
+    hash::{BuildHasherDefault, Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use encke_proto::{TokenInfo, UserId};
+use encke_proto::{TokenId, TokenInfo, UserId};
 use siphasher::sip128::SipHasher24;
 
 use super::{Claims, Grants};
@@ -29,6 +29,23 @@ pub(super) struct Known {
     pub(super) token: TokenInfo,
 }
 
+/// The same as it is kept: there are as many as clients who poll.
+#[derive(Debug)]
+struct Kept {
+    user: UserId,
+    grants: Arc<Grants>,
+    /// When the token ends, in seconds since 1970; in 2106 at the latest, so it is never good for longer.
+    expires_s: u32,
+    /// When it was issued, likewise; 0 when it does not say.
+    issued_s: u32,
+    /// Its id; few have one.
+    id: Option<Box<TokenId>>,
+}
+
+/// A mark as a key, which lies without a gap beside what it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place([u8; 16]);
+
 /// Tokens that were found good, so that a client that comes back for each message is not verified for each.
 /// ADR 0010 has the reasons.
 #[derive(Debug)]
@@ -45,10 +62,12 @@ pub(super) struct Mark(u128);
 /// for since is forgotten.
 #[derive(Debug, Default)]
 struct Shelf {
-    young: HashMap<u128, Known, AsIs>,
-    old: HashMap<u128, Known, AsIs>,
+    young: HashMap<Place, Kept, AsIs>,
+    old: HashMap<Place, Kept, AsIs>,
     /// How much the younger generation holds.
     bytes: usize,
+    /// What the last token granted. Most applications grant the same to all users, so it is kept once.
+    grants: Arc<Grants>,
     /// The latest time that it was asked at.
     latest_s: u64,
 }
@@ -78,6 +97,11 @@ impl Remembered {
         self.shelf(mark, |shelf| shelf.put(mark.0, Known::of(claims), now_s))
     }
 
+    /// What a token says that is not kept in mind.
+    pub(super) fn share(&self, mark: Mark, claims: Claims) -> Known {
+        self.shelf(mark, |shelf| shelf.share(Known::of(claims)))
+    }
+
     fn shelf<T>(&self, mark: Mark, use_it: impl FnOnce(&mut Shelf) -> T) -> T {
         // Its upper bits choose the shelf, its lower ones the place in it.
         let shelf = &self.shelves[(mark.0 >> 64) as usize % SHELVES];
@@ -88,34 +112,41 @@ impl Remembered {
 impl Shelf {
     fn get(&mut self, mark: u128, now_s: u64) -> Option<Known> {
         self.see(now_s);
-        if let Some(known) = self.young.get(&mark) {
-            return (known.expires_s > now_s).then(|| known.clone());
+        let is_good = |kept: &Kept| u64::from(kept.expires_s) > now_s;
+        if let Some(kept) = self.young.get(&Place::of(mark)) {
+            return is_good(kept).then(|| kept.known());
         }
-        let known = self.old.remove(&mark).filter(|known| known.expires_s > now_s)?;
-        self.keep(mark, known.clone());
+        let kept = self.old.remove(&Place::of(mark)).filter(is_good)?;
+        let known = kept.known();
+        self.keep(mark, kept);
         Some(known)
     }
 
-    fn put(&mut self, mark: u128, mut known: Known, now_s: u64) -> Known {
+    fn put(&mut self, mark: u128, known: Known, now_s: u64) -> Known {
         self.see(now_s);
-        // Most applications grant the same to all users, so it is kept once.
-        if let Some(other) = self.young.values().next()
-            && other.grants == known.grants
-        {
-            known.grants = Arc::clone(&other.grants);
-        }
-        self.keep(mark, known.clone());
+        let known = self.share(known);
+        self.keep(mark, Kept::of(&known));
         known
     }
 
-    fn keep(&mut self, mark: u128, known: Known) {
-        let bytes = known.bytes();
+    /// The same, with what it grants in the place of the last if that is alike.
+    fn share(&mut self, mut known: Known) -> Known {
+        if self.grants == known.grants {
+            known.grants = Arc::clone(&self.grants);
+        } else {
+            self.grants = Arc::clone(&known.grants);
+        }
+        known
+    }
+
+    fn keep(&mut self, mark: u128, kept: Kept) {
+        let bytes = kept.bytes();
         if self.young.len() >= TOKENS_MAX || self.bytes + bytes > TOKENS_MAX_BYTES {
             self.old = std::mem::take(&mut self.young);
             self.bytes = 0;
         }
         self.bytes += bytes;
-        self.young.insert(mark, known);
+        self.young.insert(Place::of(mark), kept);
     }
 
     /// Takes note of the time. When it goes back, a token that was good already may not be good yet.
@@ -134,10 +165,45 @@ impl Known {
         let Claims { user, expires_s, channels, publish, .. } = claims;
         Self { user, grants: Arc::new(Grants { channels, publish }), expires_s, token }
     }
+}
+
+impl Kept {
+    fn of(known: &Known) -> Self {
+        let seconds = |seconds: u64| u32::try_from(seconds).unwrap_or(u32::MAX);
+        Self {
+            user: known.user.clone(),
+            grants: Arc::clone(&known.grants),
+            expires_s: seconds(known.expires_s),
+            issued_s: known.token.issued_s.map_or(0, |issued_s| seconds(issued_s).max(1)),
+            id: known.token.id.map(Box::new),
+        }
+    }
+
+    fn known(&self) -> Known {
+        let issued_s = (self.issued_s > 0).then(|| u64::from(self.issued_s));
+        Known {
+            user: self.user.clone(),
+            grants: Arc::clone(&self.grants),
+            expires_s: self.expires_s.into(),
+            token: TokenInfo { issued_s, id: self.id.as_deref().copied() },
+        }
+    }
 
     /// Roughly the bytes that it occupies, when it shares what it grants with no other.
     fn bytes(&self) -> usize {
-        size_of::<(u128, Self)>() + self.user.as_str().len() + self.grants.bytes()
+        size_of::<(Place, Self)>() + self.user.as_str().len() + self.grants.bytes()
+    }
+}
+
+impl Place {
+    fn of(mark: u128) -> Self {
+        Self(mark.to_ne_bytes())
+    }
+}
+
+impl Hash for Place {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u128::from_ne_bytes(self.0) as u64);
     }
 }
 
@@ -152,8 +218,8 @@ impl Hasher for AsIsHasher {
         bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }
 
-    fn write_u128(&mut self, value: u128) {
-        self.0 = value as u64;
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
     }
 
     fn finish(&self) -> u64 {
@@ -201,6 +267,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_says_what_was_found_or_what_is_good_for_less() {
+        let token = |issued_s, id: Option<u64>| TokenInfo { issued_s, id: id.map(TokenId) };
+        for (given, kept) in [
+            (token(None, None), token(None, None)),
+            (token(Some(0), Some(0)), token(Some(1), Some(0))),
+            (token(Some(NOW), Some(u64::MAX)), token(Some(NOW), Some(u64::MAX))),
+            (token(Some(u64::MAX), None), token(Some(u32::MAX.into()), None)),
+        ] {
+            let known = Known { token: given, expires_s: NOW + 60, ..Known::of(claims("alice")) };
+            let again = Kept::of(&known).known();
+            assert_eq!((again.token, again.expires_s, again.user), (kept, known.expires_s, known.user));
+        }
+        let known = Known { expires_s: u64::MAX, ..Known::of(claims("alice")) };
+        assert_eq!(Kept::of(&known).known().expires_s, u64::from(u32::MAX));
+        assert_eq!(size_of::<(Place, Kept)>(), 56);
+    }
+
+    #[test]
+    fn a_token_of_a_request_that_lasts_takes_no_place() {
+        let memory = Remembered::new(7);
+        let mark = memory.mark("a.b.c", 0);
+        let first = memory.share(mark, claims("alice"));
+        assert_eq!(user_of(&memory, "a.b.c", NOW), None);
+        assert!(Arc::ptr_eq(&first.grants, &memory.share(mark, claims("bob")).grants));
+    }
+
+    #[test]
     fn when_the_keys_change_no_token_is_known() {
         let memory = Remembered::new(7);
         memory.put(memory.mark("a.b.c", 3), claims("alice"), NOW);
@@ -218,7 +311,10 @@ mod tests {
         for number in 0..if old { TOKENS_MAX as u128 } else { 0 } {
             shelf.put(number, known("bob"), NOW);
         }
-        assert_eq!((shelf.young.contains_key(&mark), shelf.old.contains_key(&mark)), (!old, old));
+        assert_eq!(
+            (shelf.young.contains_key(&Place::of(mark)), shelf.old.contains_key(&Place::of(mark))),
+            (!old, old)
+        );
         shelf
     }
 
@@ -232,7 +328,7 @@ mod tests {
                 assert_eq!(shelf.get(u128::MAX, at_s).is_some(), good, "old: {old}, {at_s}");
                 // Once more: what was found is in the younger generation now.
                 assert_eq!(shelf.get(u128::MAX, at_s).is_some(), good, "old: {old}, {at_s}, again");
-                assert!(!old || shelf.young.contains_key(&u128::MAX) == good);
+                assert!(!old || shelf.young.contains_key(&Place::of(u128::MAX)) == good);
                 assert!(shelf.get(u128::MAX, NOW + 60).is_none());
             }
         }
@@ -282,7 +378,7 @@ mod tests {
         }
         for shelf in &memory.shelves {
             let shelf = shelf.lock().unwrap();
-            let bytes = |part: &HashMap<u128, Known, AsIs>| part.values().map(Known::bytes).sum::<usize>();
+            let bytes = |part: &HashMap<Place, Kept, AsIs>| part.values().map(Kept::bytes).sum::<usize>();
             assert!(
                 bytes(&shelf.young) == shelf.bytes
                     && shelf.bytes <= TOKENS_MAX_BYTES

@@ -144,6 +144,13 @@ impl Revocations {
         state.bans.get(user).map(|ban| ban.kept)
     }
 
+    /// When the ban of a user was made that counts, if there is one.
+    #[must_use]
+    pub fn ban_at(&self, user: &UserId) -> Option<Time> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.bans.get(user).map(|ban| ban.at)
+    }
+
     /// Why a user with this token is refused, if it is so: [`ErrorCode::Banned`] or [`ErrorCode::Revoked`].
     /// Without a token a user can only be kept away.
     #[must_use]

@@ -1,22 +1,18 @@
 //! Tickets that any node of a cluster takes.
 
 use encke_proto::{Time, TokenId, TokenInfo, UserId};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use super::{Authenticated, Grant, Grants, Identity, TICKET_S, ticket};
+use super::{Authenticated, Grant, Grants, Identity, SignedText, TICKET_S, ticket};
 use crate::config::Secret;
 
-/// What parts the key of tickets from that of tokens, so that neither passes for the other.
-const PURPOSE: &str = "encke ticket, good once\0";
+/// What tickets are signed for.
+const PURPOSE: &str = "encke ticket, good once";
 
 /// Writes and reads tickets that say themselves whose they are, signed with the secret that all nodes share.
 /// That each is good once is seen to by the engine, in which it is spent.
-pub(super) struct SharedTickets {
-    signing: EncodingKey,
-    verifying: DecodingKey,
-    validation: Validation,
-}
+#[derive(Debug)]
+pub(super) struct SharedTickets(SignedText);
 
 /// A ticket as it stands between its dots.
 #[derive(Serialize, Deserialize)]
@@ -48,16 +44,7 @@ pub(super) struct ReadTicket {
 
 impl SharedTickets {
     pub(super) fn new(secret: &Secret) -> Self {
-        let key = format!("{PURPOSE}{}", secret.expose());
-        let mut validation = Validation::new(Algorithm::HS256);
-        // The time is handed in, and looked at here.
-        validation.validate_exp = false;
-        validation.required_spec_claims.clear();
-        Self {
-            signing: EncodingKey::from_secret(key.as_bytes()),
-            verifying: DecodingKey::from_secret(key.as_bytes()),
-            validation,
-        }
+        Self(SignedText::new(PURPOSE, secret))
     }
 
     /// Writes a ticket: `bits` have to be random. None when it cannot be signed.
@@ -75,13 +62,12 @@ impl SharedTickets {
             channels,
             publish,
         };
-        encode(&Header::new(Algorithm::HS256), &written, &self.signing).ok().map(|text| (text, until))
+        self.0.write(&written).map(|text| (text, until))
     }
 
     /// Reads one.
     pub(super) fn read(&self, text: &str, now: Time) -> Option<ReadTicket> {
-        let Written { jti, sub, until, ends, iat, token, channels, publish } =
-            decode::<Written>(text, &self.verifying, &self.validation).ok()?.claims;
+        let Written { jti, sub, until, ends, iat, token, channels, publish } = self.0.read(text)?;
         ticket::read(&jti)?;
         let token = TokenInfo { issued_s: iat, id: token };
         let identity = Identity {
@@ -91,12 +77,6 @@ impl SharedTickets {
             by_cookie: false,
         };
         (until > now.0).then_some(ReadTicket { id: jti, owner: Authenticated { identity, token } })
-    }
-}
-
-impl std::fmt::Debug for SharedTickets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SharedTickets").finish_non_exhaustive()
     }
 }
 

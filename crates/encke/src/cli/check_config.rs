@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
-use super::{CliError, output, serve};
+use super::{CliError, named_files, output, serve};
 use crate::{
-    auth::KeySet,
-    config::{Layers, unknown_variables},
+    config::{ConfigError, Layers, unknown_variables},
     dialects::Registry,
 };
 
-/// Check a configuration file: prints ok, or names the key that is wrong
+/// Check a configuration file: prints ok, or every mistake as FILE:LINE:COLUMN: KEY: what is wrong
 ///
-/// What is in the environment is not looked at, but for its names: a variable that begins with ENCKE_ and is
-/// no setting is noted.
+/// The files that it names are looked at too. What is in the environment is not, but for its names: a
+/// variable that begins with ENCKE_ and is no setting is noted.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  encke check-config /etc/encke/encke.toml
+  encke check-config new.toml && systemctl reload encke")]
 pub(crate) struct Args {
     /// The file
     file: PathBuf,
@@ -23,8 +25,14 @@ pub(crate) fn run(args: &Args) -> Result<(), CliError> {
     let dialects = Registry::built_in().names();
     // Others set some too: they are no mistake of the file's.
     let unknown = unknown_variables(serve::variables(), &dialects);
-    let config = Layers::new(dialects).file(&args.file)?.load()?;
-    KeySet::load(&config)?;
+    let checked = Layers::new(dialects).file(&args.file)?.load_and_check(named_files::mistakes);
+    let config = match checked {
+        Err(ConfigError::Mistakes(mistakes)) => {
+            mistakes.iter().try_for_each(|mistake| output::line(&mistake.to_string()))?;
+            return Err(CliError::ConfigMistakes { file: args.file.clone(), mistakes });
+        }
+        other => other?,
+    };
     output::line("ok")?;
     for problem in &unknown {
         output::note(&format!("note: {problem}"));

@@ -11,6 +11,9 @@ use super::{CliError, output, output::OutputArgs};
 /// Ends with 1 when there was none, and no user to be kept away.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("target").required(true).args(["user", "session"])))]
+#[command(after_help = "Examples:
+  encke close --user alice --reason \"logged out\"
+  encke close --user mallory --ban 3600")]
 pub(crate) struct Args {
     /// Every session of this user
     #[arg(long)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::io;
 
 use crate::ServeError;
-use crate::auth::{BadKey, TokenError};
-use crate::config::ConfigError;
+use crate::auth::TokenError;
+use crate::config::{ConfigError, Mistake};
 use crate::logging::LogTaken;
 use crate::wire::WireError;
 
@@ -19,9 +19,14 @@ pub enum CliError {
     /// The configuration is refused.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A key that tokens are verified with cannot be used.
-    #[error(transparent)]
-    BadKey(#[from] BadKey),
+    /// A file was checked that has mistakes, which were printed.
+    #[error("{} has {}: {}", file.display(), counted(mistakes.len()), keys_of(mistakes))]
+    ConfigMistakes {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        mistakes: Vec<Mistake>,
+    },
     /// A key is needed and nowhere to be found.
     #[error("`{key}` is not known: {hint}")]
     NoKey {
@@ -84,12 +89,30 @@ pub enum CliError {
     /// Nothing can be logged.
     #[error(transparent)]
     Log(#[from] LogTaken),
+    /// A file cannot be written in this directory.
+    #[error("cannot write in {}: {error}", path.display())]
+    Unwritten {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// Nothing can be written to the standard output.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),
     /// The operating system gives no threads or signals.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),
+}
+
+fn counted(mistakes: usize) -> String {
+    if mistakes == 1 { "a mistake".to_owned() } else { format!("{mistakes} mistakes") }
+}
+
+/// The keys that are wrong, or what is wrong where there is no key.
+fn keys_of(mistakes: &[Mistake]) -> String {
+    let name = |one: &Mistake| if one.key.is_empty() { one.problem.clone() } else { one.key.clone() };
+    mistakes.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// What a command says that has the store before it, and no engine.
@@ -114,9 +137,12 @@ impl CliError {
             Self::Config(_)
             | Self::NoKey { .. }
             | Self::KeyFile { .. }
-            | Self::BadKey(_)
+            | Self::ConfigMistakes { .. }
             | Self::Serve(ServeError::Wire(
-                WireError::EngineAddress(_) | WireError::Keys(_) | WireError::OldStore(_),
+                WireError::EngineAddress(_)
+                | WireError::App(_)
+                | WireError::OldStore(_)
+                | WireError::AccessLog(_),
             )) => 64,
             Self::Client(encke_client::Error::Unreachable(_)) => 69,
             _ => 1,

@@ -3,13 +3,15 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::ValueEnum;
 use encke_client::{Client, Error, Event, Listen, Listener, SessionHandle, Transport};
 use encke_proto::UserId;
 
 use super::server::ServerArgs;
 use super::token::{sign, user};
-use super::{CliError, output};
+use super::{CliError, history, output};
 use crate::auth::Grant;
 
 /// How long closing the session may take when the program is told to stop.
@@ -19,6 +21,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// Gaps, losses of the connection and the end are told on stderr. SIGINT and SIGTERM close the session.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  encke listen --user alice
+  encke listen --user alice --channel news sport --transport ws
+  ENCKE_TOKEN=$(encke token --user alice) encke listen --user alice")]
 pub(crate) struct Args {
     /// The user
     #[arg(long, value_parser = user)]
@@ -94,7 +100,8 @@ async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result
     let renewable = args.token.as_deref().is_none_or(str::is_empty);
     let mut was_open = false;
     loop {
-        let mut listen = Listen::new().channels(args.channel.iter().cloned()).transport(transport);
+        // What is printed is for other programs, which may want each member.
+        let mut listen = Listen::new().whole().channels(args.channel.iter().cloned()).transport(transport);
         let before = current.borrow().clone();
         if let Some((session, cursor)) = before.and_then(|handle| handle.session().zip(handle.cursor())) {
             listen = listen.session(session).cursor(cursor);
@@ -129,6 +136,12 @@ async fn close(handle: SessionHandle) -> bool {
 async fn client(args: &Args) -> Result<Client, CliError> {
     let address = args.server.address();
     if let Some(token) = args.token.as_deref().filter(|token| !token.is_empty()) {
+        if let Some(other) = claimed_user(token).filter(|user| user != args.user.as_str()) {
+            return Err(CliError::Usage(format!(
+                "the token is of the user {other:?}, not of {:?}: give --user {other}, or a token of that user",
+                args.user.as_str()
+            )));
+        }
         return Ok(Client::new(address, token)?);
     }
     let config = args.server.config()?;
@@ -148,6 +161,14 @@ async fn client(args: &Args) -> Result<Client, CliError> {
     }
 }
 
+/// The user whom a token names, if it does so in the usual claim (RFC 7519 section 4.1.2). Whether the token
+/// is good, the server says.
+fn claimed_user(token: &str) -> Option<String> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    claims.get("sub")?.as_str().map(str::to_owned)
+}
+
 /// Prints until the session is closed. `was_open` says whether another listener of this run was connected;
 /// `is_open` becomes true when this one is.
 async fn print(listener: &mut Listener, was_open: bool, is_open: &mut bool) -> Result<(), CliError> {
@@ -161,15 +182,12 @@ async fn print(listener: &mut Listener, was_open: bool, is_open: &mut bool) -> R
             }
             Event::Message(message) => output::line(&message.to_json_line())?,
             Event::Gap(gap) => {
-                let to = gap.to.map_or_else(|| "an unknown end".to_owned(), |to| to.to_string());
-                output::note(&format_args!(
-                    "gap: messages of {} from {} to {to} are lost",
-                    gap.channel, gap.from
-                ));
+                output::note(&history::told(&gap));
             }
             Event::Unsubscribed(told) => {
                 output::note(&format_args!("unsubscribed from {}: {}", told.channel, told.reason));
             }
+            Event::Expiring(told) => output::note(&format_args!("the token ends in {} s", told.in_s)),
             Event::Close(close) => {
                 let reason =
                     if close.reason.is_empty() { String::new() } else { format!(": {}", close.reason) };

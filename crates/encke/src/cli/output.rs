@@ -41,9 +41,23 @@ pub(crate) fn line(text: &str) -> Result<(), CliError> {
     writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(CliError::Output)
 }
 
+/// Some lines to stdout, each with its end.
+pub(crate) fn text(text: &str) -> Result<(), CliError> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(CliError::Output)
+}
+
 /// One line of JSON to stdout.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
     line(&serde_json::to_string(value).map_err(|error| CliError::Output(error.into()))?)
+}
+
+/// How many there are, as the server tells it: a number for persons, an object with `total` for programs.
+pub(crate) fn total(output: &OutputArgs, total: Option<u64>) -> Result<(), CliError> {
+    match total.filter(|_| output.is_text()) {
+        Some(total) => line(&total.to_string()),
+        None => json(&serde_json::json!({ "total": total })),
+    }
 }
 
 /// One table on a terminal, printed by the page; the widths of the columns only grow.

@@ -8,6 +8,9 @@ use encke_client::Publish;
 /// Publish a message to a channel
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("content").required(true).args(["data", "file", "stdin"])))]
+#[command(after_help = "Examples:
+  encke publish --channel news --data '{\"text\":\"hello\"}'
+  date +%s | encke publish --channel clock -")]
 pub(crate) struct Args {
     /// The channel
     #[arg(long)]

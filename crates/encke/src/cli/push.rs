@@ -18,6 +18,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[command(group(clap::ArgGroup::new("content").required(true).args([
     "url", "data", "file", "stdin", "stream"
 ])))]
+#[command(after_help = "Examples:
+  encke push --to alice --url https://example.com/
+  encke push --to alice bob --data '{\"text\":\"hello\"}' --ttl 3600
+  encke push --online --file message.json --wait=10
+  encke push --stream < pushes.ndjson")]
 pub(crate) struct Args {
     /// To these users, with spaces between them
     #[arg(long, value_name = "USER", num_args = 1.., value_parser = user)]

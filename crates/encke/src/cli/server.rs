@@ -135,5 +135,5 @@ pub(crate) fn local_config(file: Option<PathBuf>) -> Result<Config, ConfigError>
     if let Some(file) = file.filter(|path| !path.as_os_str().is_empty()) {
         layers = layers.file(&file)?;
     }
-    layers.env(|name| if name == "ENCKE_API_KEY" { None } else { std::env::var(name).ok() })?.load()
+    layers.env(|name| if name == "ENCKE_API_KEY" { None } else { std::env::var(name).ok() }).load()
 }

@@ -15,6 +15,9 @@ use crate::config::{Config, ConfigError, DevKeys, Secret};
 /// The secret is ENCKE_TOKEN_SECRET, token_secret in the configuration file, or what `serve --dev` made in
 /// the data directory (ENCKE_DATA).
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  encke token --user alice --ttl 3600
+  encke token --user alice --channel news 'room-*' --publish 'room-*'")]
 pub(crate) struct Args {
     /// The user whose token it is
     #[arg(long, value_parser = user)]

@@ -3,6 +3,7 @@
 use encke_client::Page;
 
 use super::server::ApiArgs;
+use super::users::row;
 use super::{CliError, output, output::OutputArgs};
 
 /// Show who is online
@@ -22,19 +23,7 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
     loop {
         let users = api.users(Some(true), &page).await?;
         if as_table {
-            let rows: Vec<_> = users
-                .users
-                .into_iter()
-                .map(|user| {
-                    vec![
-                        user.id,
-                        user.sessions.to_string(),
-                        user.first_seen.unwrap_or_default(),
-                        user.last_seen.unwrap_or_default(),
-                    ]
-                })
-                .collect();
-            table.print(&rows)?;
+            table.print(&users.users.into_iter().map(row).collect::<Vec<_>>())?;
         } else {
             users.users.iter().try_for_each(output::json)?;
         }

@@ -1,34 +1,57 @@
 //! The cookie that holds a client's token: where it goes, and how it is taken back.
 
+use std::iter;
+
 use axum::response::AppendHeaders;
+use encke_proto::Time;
 use http::{HeaderMap, HeaderName, header};
 
-use crate::auth::COOKIE;
+use crate::auth::{COOKIE, HOST_COOKIE};
 
 /// The longest prefix that is heeded, in bytes.
 const PREFIX_MAX_BYTES: usize = 255;
 /// The path of a cookie for the whole host.
 const ROOT: &str = "/";
 
-/// The cookie for a verified token, which is base64 and dots, so that nothing in it ends the cookie early.
-pub(crate) fn holding(token: &str, left_s: u64, path: &str, by_https: bool) -> String {
+/// The fields `Set-Cookie` of an answer.
+pub(crate) type Fields = AppendHeaders<Vec<(HeaderName, String)>>;
+
+/// What a cookie is to be: a token, and for how many seconds. One that ends at once is cleared.
+#[derive(Clone, Copy)]
+struct Value<'a> {
+    token: &'a str,
+    left_s: u64,
+}
+
+const CLEARED: Value<'static> = Value { token: "", left_s: 0 };
+
+/// The fields of an answer that set the cookie for a verified token that ends then. It is base64 and dots, so
+/// that nothing in it ends the cookie early.
+pub(crate) fn setting(token: &str, (ends, now): (Time, Time), path: &str, by_https: bool) -> Fields {
+    let left_s = (ends.0 / 1000).saturating_sub(now.0 / 1000);
+    fields(Value { token, left_s }, path, by_https)
+}
+
+/// The fields of an answer that make a browser forget the cookie.
+pub(crate) fn clearing(path: &str, by_https: bool) -> Fields {
+    fields(CLEARED, path, by_https)
+}
+
+/// Gives the cookie of this path this value, and clears those that a browser would send beside it: one of
+/// the whole host, from a login before the prefix was there, before the site came by https, or at another
+/// Encke of this host. That one would lock the user out, or log another in after a logout.
+fn fields(value: Value<'_>, path: &str, by_https: bool) -> Fields {
+    let own = if by_https && path == ROOT { (HOST_COOKIE, ROOT) } else { (COOKIE, path) };
+    // By http a browser takes no cookie of that name, not even one that clears it.
+    let others = [by_https.then_some((HOST_COOKIE, ROOT)), Some((COOKIE, ROOT))];
+    let others = others.into_iter().flatten().filter(|other| *other != own);
+    let all = iter::once((own, value)).chain(others.map(|other| (other, CLEARED)));
+    AppendHeaders(all.map(|(place, value)| (header::SET_COOKIE, field(place, value, by_https))).collect())
+}
+
+fn field((name, path): (&str, &str), Value { token, left_s }: Value<'_>, by_https: bool) -> String {
     let secure = if by_https { "; Secure" } else { "" };
-    format!("{COOKIE}={token}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={left_s}{secure}")
-}
-
-/// What makes a browser forget the cookie.
-pub(crate) fn cleared(path: &str) -> String {
-    format!("{COOKIE}=; Path={path}; HttpOnly; SameSite=Lax; Max-Age=0")
-}
-
-/// The fields of an answer that sets or clears the cookie of this path. A browser sends one of the whole host
-/// beside it: from a login before the prefix was there, or at another Encke of this host. That one would lock
-/// the user out, or log another in after a logout, so it is cleared too.
-pub(crate) fn alone(cookie: String, path: &str) -> AppendHeaders<Vec<(HeaderName, String)>> {
-    let above = (path != ROOT).then(|| cleared(ROOT));
-    AppendHeaders(
-        [Some(cookie), above].into_iter().flatten().map(|cookie| (header::SET_COOKIE, cookie)).collect(),
-    )
+    format!("{name}={token}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={left_s}{secure}")
 }
 
 /// The path under which a browser sees this server: what a proxy in front has cut off, as it says in
@@ -115,24 +138,25 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_cleared_where_it_was_set() {
-        assert_eq!(
-            holding("a.b.c", 60, "/push/", true),
-            "encke_token=a.b.c; Path=/push/; HttpOnly; SameSite=Lax; Max-Age=60; Secure"
-        );
-        assert_eq!(
-            holding("a.b.c", 60, "/", false),
-            "encke_token=a.b.c; Path=/; HttpOnly; SameSite=Lax; Max-Age=60"
-        );
-        assert_eq!(cleared("/push/"), "encke_token=; Path=/push/; HttpOnly; SameSite=Lax; Max-Age=0");
-    }
-
-    #[test]
-    fn with_a_cookie_of_a_path_goes_the_end_of_that_of_the_host() {
-        let of = |path: &str| {
-            alone(cleared(path), path).0.into_iter().map(|(_, cookie)| cookie).collect::<Vec<_>>()
+    fn one_cookie_is_set_and_those_that_would_be_sent_beside_it_are_cleared() {
+        let texts = |fields: Fields| fields.0.into_iter().map(|(_, text)| text).collect::<Vec<_>>();
+        let set = |path, by_https| texts(setting("a.b.c", (Time(61_999), Time(1_000)), path, by_https));
+        let gone =
+            |name, path, secure| format!("{name}=; Path={path}; HttpOnly; SameSite=Lax; Max-Age=0{secure}");
+        let (plain, host) = ("encke_token", "__Host-encke_token");
+        let is = |name, path, secure| {
+            format!("{name}=a.b.c; Path={path}; HttpOnly; SameSite=Lax; Max-Age=60{secure}")
         };
-        assert_eq!(of("/push/"), [cleared("/push/"), cleared("/")]);
-        assert_eq!(of("/"), [cleared("/")]);
+        let secure = "; Secure";
+        assert_eq!(set("/", false), [is(plain, "/", "")]);
+        assert_eq!(set("/push/", false), [is(plain, "/push/", ""), gone(plain, "/", "")]);
+        assert_eq!(set("/", true), [is(host, "/", secure), gone(plain, "/", secure)]);
+        // A cookie of that name has to be one of the whole host.
+        assert_eq!(
+            set("/push/", true),
+            [is(plain, "/push/", secure), gone(host, "/", secure), gone(plain, "/", secure)]
+        );
+        assert_eq!(texts(clearing("/", false)), [gone(plain, "/", "")]);
+        assert_eq!(texts(clearing("/", true)), [gone(host, "/", secure), gone(plain, "/", secure)]);
     }
 }

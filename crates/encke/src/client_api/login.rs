@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::cookie;
 use crate::{
     app::App,
+    auth::{Authenticated, Identity},
     extractors::{CLIENT, credentials},
     http::{
         body::{self, Json},
@@ -90,7 +91,7 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
     let host_name = host.as_deref();
     let Json(login) = Json::<Login>::from_request(Request::from_parts(parts, body), &()).await?;
     let now = app.now().wall;
-    let (token, claims) = match (login.user, login.token) {
+    let (token, known) = match (login.user, login.token) {
         (Some(_), None) if !app.config.dev => return Err(ErrorCode::LoginDisabled.into()),
         // A foreign site can make its own name lead here (DNS rebinding), but it cannot be called localhost
         // or by an address.
@@ -100,26 +101,19 @@ pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Resu
                 "login by id alone is for localhost, or this machine's address",
             ));
         }
-        (Some(user), None) => app.auth.dev_token(validation::user(&user)?, now)?,
+        (Some(user), None) => {
+            let (token, claims) = app.auth.dev_token(validation::user(&user)?, now)?;
+            app.auth.permit(&claims.user, Some(&claims.info()), now)?;
+            (token, Authenticated::new(claims, false))
+        }
         (None, Some(token)) => {
-            let attempts = app.auth.keys().attempts();
-            let verified = match app.auth.verify(&token, now) {
-                Err(refusal) => match app.auth.fetch_for(&refusal, attempts) {
-                    Some(fetch) => {
-                        fetch.over().await;
-                        app.auth.verify(&token, now)
-                    }
-                    None => Err(refusal),
-                },
-                verified => verified,
-            };
-            verified.map(|claims| (token, claims))?
+            let known = app.auth.know_fetching(&token, now).await?;
+            (token, known)
         }
         _ => return Err(Refused::bad("send either `user` or `token`")),
     };
-    app.auth.permit(&claims.user, Some(&claims.info()), now)?;
-    let left_s = claims.expires_s.saturating_sub(now.0 / 1000);
-    let cookie = cookie::holding(&token, left_s, &path, by_https);
-    let answer = LoggedIn { token, user: claims.user, expires: Time(claims.expires_s.saturating_mul(1000)) };
-    Ok((cookie::alone(cookie, &path), Answer(answer)).into_response())
+    let Identity { user, expires, .. } = known.identity;
+    let cookie = cookie::setting(&token, (expires, now), &path, by_https);
+    let answer = LoggedIn { token, user, expires };
+    Ok((cookie, Answer(answer)).into_response())
 }

@@ -34,10 +34,11 @@ use crate::{
 )]
 pub(crate) async fn logout(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
     let (parts, body) = request.into_parts();
-    if !app.auth.own_or_allowed(&credentials(&parts)) {
+    let credentials = credentials(&parts);
+    if !app.auth.own_or_allowed(&credentials) {
         return Err(ErrorCode::OriginForbidden.into());
     }
-    let path = cookie::path(&parts.headers);
+    let cleared = cookie::clearing(&cookie::path(&parts.headers), credentials.is_https());
     Nothing::from_request(Request::from_parts(parts, body), &()).await?;
-    Ok((cookie::alone(cookie::cleared(&path), &path), Answer(Done { ok: true })).into_response())
+    Ok((cleared, Answer(Done { ok: true })).into_response())
 }

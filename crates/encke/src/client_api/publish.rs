@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json as Answer, extract::State};
+use axum::{Extension, Json as Answer, extract::State};
 use encke_proto::ErrorCode;
 use http::StatusCode;
 use serde::Deserialize;
@@ -11,10 +11,11 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    commands::publish_from,
+    commands::{publish_from, publishes_from},
     extractors::{CLIENT, Client},
     http::{
         body::{self, Json},
+        client_address::ClientAddress,
         refusal::{ENGINE, KEYED, Refused, codes},
     },
     publishing::Published,
@@ -56,8 +57,10 @@ pub(crate) struct ClientPublish {
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     Client(identity): Client,
+    from: Option<Extension<ClientAddress>>,
     Json(request): Json<ClientPublish>,
 ) -> Result<(StatusCode, Answer<Published>), Refused> {
+    publishes_from(&app, from.map(|Extension(ClientAddress(address))| address), request.data.as_deref())?;
     publish_from(&app, &identity, &request.channel, request.data.as_deref(), request.id.as_deref())
         .await
         .map(|published| (StatusCode::ACCEPTED, Answer(published)))

@@ -3,9 +3,11 @@
 use std::{
     collections::HashSet,
     sync::{Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
-use encke_engine::{LiveNodes, Node, NodeId};
+use encke_engine::{LiveNodes, NODE_LIVES_MS, Node, NodeId};
+use tokio::time::Instant;
 
 /// The most dead nodes that are remembered as such; past it they are asked for once more.
 const DEAD_MAX: usize = 4_096;
@@ -14,6 +16,8 @@ const DEAD_MAX: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Membership {
     live: RwLock<Option<LiveNodes>>,
+    /// When that was.
+    heard: Mutex<Option<Instant>>,
     /// Nodes that were asked for and do not live any more. None of them comes back under its id.
     dead: Mutex<HashSet<NodeId>>,
 }
@@ -21,6 +25,13 @@ pub(super) struct Membership {
 impl Membership {
     pub(super) fn update(&self, live: LiveNodes) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Some(live);
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the others count this node as living, as far as it can know.
+    pub(super) fn is_heard(&self) -> bool {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|heard| heard.elapsed() < Duration::from_millis(NODE_LIVES_MS))
     }
 
     /// This node's incarnation, once it has one.

@@ -5,6 +5,8 @@ use encke_hub::{ControlReply, ControlRequest};
 use encke_proto::ErrorCode;
 use serde::{Deserialize, Serialize};
 
+use crate::stats::{NodeReport, Point};
+
 /// A message.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +26,24 @@ pub(super) enum NodeMessage {
         number: u64,
         /// What there is to say, or the code of an error.
         answer: Result<ControlReply, String>,
+    },
+    /// Who writes it wants to know how the node is.
+    ReportQuestion {
+        /// The incarnation of the node that asks.
+        from: String,
+        /// Its number of the question.
+        number: u64,
+        /// How much of its history is wanted, in minutes; none for nothing of it.
+        minutes: Option<u32>,
+    },
+    /// How the node is.
+    Report {
+        /// The number that the question had.
+        number: u64,
+        /// How it is.
+        report: Box<NodeReport>,
+        /// The steps of its history that were wanted.
+        points: Vec<Point>,
     },
 }
 
@@ -50,9 +70,10 @@ pub(super) fn code(text: &str) -> ErrorCode {
 
 #[cfg(test)]
 mod tests {
-    use encke_hub::{CloseTarget, Following, SessionView};
+    use encke_hub::{CloseTarget, Following, FreshToken, SessionView};
     use encke_proto::{
-        ChannelName, Close, CloseCode, Cursor, Epoch, Position, Revocation, SessionId, Time, TokenId, UserId,
+        ChannelName, Close, CloseCode, Cursor, Epoch, Grant, NameFilter, Position, Revocation, SessionId,
+        Time, TokenId, TokenInfo, UserId,
     };
 
     use super::*;
@@ -94,11 +115,28 @@ mod tests {
             },
             ControlRequest::Unsubscribe { session, user: user.clone(), channels: Vec::new() },
             ControlRequest::Ack { session, user: user.clone(), cursor: cursor(&user) },
+            ControlRequest::Refresh {
+                session,
+                user: user.clone(),
+                token: Box::new(FreshToken {
+                    ends: Time(1_763_800_000_123),
+                    info: TokenInfo { issued_s: Some(7), id: Some(TokenId(u64::MAX)) },
+                    // Rules may allow what was not said, and nothing besides an empty list.
+                    channels: Grant::none(),
+                    publish: Grant::of(Vec::new()),
+                }),
+            },
             ControlRequest::Release { session: Some(session), user: user.clone() },
             ControlRequest::Release { session: None, user: user.clone() },
             ControlRequest::CountSessions { users: vec![user.clone()] },
-            ControlRequest::ListUsers { lasting: true, after: Some(user.clone()), limit: usize::MAX },
+            ControlRequest::ListUsers {
+                lasting: true,
+                filter: NameFilter { prefix: "al".into(), contains: "\"é".into() },
+                after: Some(user.clone()),
+                limit: usize::MAX,
+            },
             ControlRequest::ListFollowers { channel: user.channel(), after: None, limit: 0 },
+            ControlRequest::ListFollowed { prefix: "a".into(), after: channels().pop(), limit: 3 },
             ControlRequest::ListSessions { user: Some(user), after: Some(session), limit: 3 },
             ControlRequest::CountFollowers { channels: channels() },
         ]);
@@ -124,7 +162,9 @@ mod tests {
             ControlReply::Shown(None),
             ControlReply::Released(Some(Box::new(following))),
             ControlReply::Released(None),
+            ControlReply::Refreshed,
             ControlReply::Users(vec![(user.clone(), 3)]),
+            ControlReply::Channels(vec![(channels().remove(0), 2)]),
             ControlReply::Sessions(vec![view]),
             ControlReply::Counts(vec![0, 1]),
         ]

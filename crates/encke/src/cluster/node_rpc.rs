@@ -23,6 +23,7 @@ use tokio::{
 use super::{
     membership::Membership,
     node_message::{NodeMessage, code},
+    node_reports::Reported,
     recent_answers::{RecentAnswers, Seen},
 };
 
@@ -58,12 +59,18 @@ impl NodeInbox for NodeInboxSender {
     }
 }
 
+/// What another node has written to a question.
+enum Answered {
+    Control(Result<ControlReply, ErrorCode>),
+    Report(Box<Reported>),
+}
+
 /// The questions of this node to others, and the way of their answers.
 pub(super) struct NodeRpc {
     cluster: Arc<dyn Cluster>,
     membership: Arc<Membership>,
     /// Who waits for which answer; each for [`ANSWER_MAX`] at most.
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<ControlReply, ErrorCode>>>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Answered>>>,
     next: AtomicU64,
     recent_answers: RecentAnswers,
 }
@@ -104,12 +111,46 @@ impl NodeRpc {
         let Some(me) = self.membership.me() else { return Err(ErrorCode::EngineUnavailable) };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let message = NodeMessage::Question { from: me.to_string(), number, request }.write()?;
+        match self.exchange(to, number, message, timeout).await? {
+            Some(Answered::Control(answer)) => answer.map(Some),
+            Some(Answered::Report(_)) => Err(ErrorCode::Internal),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks a node how it is, and for the steps of so many minutes; none when it is dead.
+    ///
+    /// # Errors
+    /// As [`NodeRpc::ask`].
+    pub(super) async fn ask_report(
+        &self,
+        to: NodeId,
+        minutes: Option<u32>,
+    ) -> Result<Option<Reported>, ErrorCode> {
+        let Some(me) = self.membership.me() else { return Err(ErrorCode::EngineUnavailable) };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let message = NodeMessage::ReportQuestion { from: me.to_string(), number, minutes }.write()?;
+        match self.exchange(to, number, message, ANSWER_MAX).await? {
+            Some(Answered::Report(reported)) => Ok(Some(*reported)),
+            Some(Answered::Control(_)) => Err(ErrorCode::Internal),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends a question until it is answered; none when the node is dead.
+    async fn exchange(
+        &self,
+        to: NodeId,
+        number: u64,
+        message: Bytes,
+        timeout: Duration,
+    ) -> Result<Option<Answered>, ErrorCode> {
         let mut answer = self.wait_for(number);
         let ends = Instant::now() + timeout;
         loop {
             let sent = self.cluster.send(to, message.clone()).await;
             match timeout_at((Instant::now() + ASK_AGAIN).min(ends), &mut answer.receiver).await {
-                Ok(Ok(answer)) => return answer.map(Some),
+                Ok(Ok(answer)) => return Ok(Some(answer)),
                 Ok(Err(_)) => return Err(ErrorCode::Internal),
                 Err(_) if !self.membership.lives(to) => return Ok(None),
                 Err(_) if Instant::now() >= ends => {
@@ -162,9 +203,26 @@ impl NodeRpc {
 
     /// Hands an answer to the caller that waits for it.
     pub(super) fn deliver(&self, number: u64, answer: Result<ControlReply, String>) {
+        self.hand_over(number, Answered::Control(answer.map_err(|text| code(&text))));
+    }
+
+    /// Hands a report to the caller that waits for it.
+    pub(super) fn deliver_report(&self, number: u64, reported: Reported) {
+        self.hand_over(number, Answered::Report(Box::new(reported)));
+    }
+
+    /// Tells a node how this one is.
+    pub(super) async fn tell_report(&self, to: NodeId, number: u64, (report, points): Reported) {
+        let Ok(message) = (NodeMessage::Report { number, report: Box::new(report), points }).write() else {
+            return;
+        };
+        self.send(to, message).await;
+    }
+
+    fn hand_over(&self, number: u64, answered: Answered) {
         if let Some(waiting) = self.lock().remove(&number) {
             // The caller may have gone.
-            let _ = waiting.send(answer.map_err(|text| code(&text)));
+            let _ = waiting.send(answered);
         }
     }
 
@@ -174,9 +232,7 @@ impl NodeRpc {
         Waiting { rpc: self, number, receiver }
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<ControlReply, ErrorCode>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answered>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -185,7 +241,7 @@ impl NodeRpc {
 struct Waiting<'a> {
     rpc: &'a NodeRpc,
     number: u64,
-    receiver: oneshot::Receiver<Result<ControlReply, ErrorCode>>,
+    receiver: oneshot::Receiver<Answered>,
 }
 
 impl Drop for Waiting<'_> {

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use encke_engine::{BEAT_MS, Cluster, Engine, EngineError, Entered, LiveNodes, NodeId};
 use encke_hub::{ControlReply, ControlRequest, Following};
-use encke_proto::{ChannelName, ErrorCode, SessionId, UserId};
+use encke_proto::{ChannelName, ErrorCode, NameFilter, SessionId, UserId};
 use futures_util::future::join_all;
 use tokio::{
     sync::{Mutex, Semaphore},
@@ -15,12 +15,13 @@ use tokio::{
 
 use super::{
     Inbox, answering::answer, membership::Membership, node_message::NodeMessage, node_rpc::NodeRpc,
-    user_locations::UserLocations,
+    session_limit::SessionLimit, user_locations::UserLocations,
 };
 use crate::{
     auth::TICKET_S,
     revocation_log::RevocationLog,
     shards::{Claim, Claiming, Peers, Shards},
+    stats::Stats,
 };
 
 /// How long a node may take to give a session up; its client waits for that.
@@ -32,6 +33,15 @@ const ASK_SHARDS_AGAIN: Duration = Duration::from_millis(250);
 /// The most questions of other nodes that are being answered.
 const QUESTIONS_MAX: usize = 1_024;
 
+/// What holds for users and sessions on all nodes alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How long a session that was closed is remembered, in milliseconds.
+    pub grace_ms: u64,
+    /// The most sessions of a user.
+    pub max_sessions_per_user: usize,
+}
+
 /// The other nodes, as this one sees them.
 pub struct Nodes {
     engine: Arc<dyn Engine>,
@@ -39,7 +49,10 @@ pub struct Nodes {
     pub(super) membership: Arc<Membership>,
     pub(super) user_locations: Arc<UserLocations>,
     pub(super) rpc: Arc<NodeRpc>,
+    session_limit: SessionLimit,
     pub(super) shards: Shards,
+    /// How this node is.
+    pub(super) stats: Arc<Stats>,
     /// What is taken back of tokens, as this node follows it.
     pub(super) revocations: Arc<RevocationLog>,
     /// Held by a task that asks out of turn which nodes live.
@@ -51,29 +64,38 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// This node among the others of an engine. Sessions that were closed are remembered for `grace_ms`.
+    /// This node among the others of an engine.
     #[must_use]
     pub fn new(
         engine: Arc<dyn Engine>,
         cluster: Arc<dyn Cluster>,
         shards: Shards,
         revocations: Arc<RevocationLog>,
+        stats: Arc<Stats>,
         name: String,
-        grace_ms: u64,
+        bounds: Bounds,
     ) -> Arc<Self> {
+        let Bounds { grace_ms, max_sessions_per_user } = bounds;
         let membership = Arc::new(Membership::default());
         Arc::new(Self {
             engine,
             user_locations: Arc::new(UserLocations::new(Arc::clone(&cluster), grace_ms)),
             rpc: Arc::new(NodeRpc::new(Arc::clone(&cluster), Arc::clone(&membership))),
+            session_limit: SessionLimit::new(max_sessions_per_user),
             membership,
             cluster,
             shards,
+            stats,
             revocations,
             looking: Mutex::default(),
             name,
             resigned: tokio::sync::Mutex::new(false),
         })
+    }
+
+    /// Another bound for the sessions of a user on all nodes together, from the next one on that begins here.
+    pub fn set_max_sessions_per_user(&self, max: usize) {
+        self.session_limit.set_max(max);
     }
 
     /// Says for the first time that this node lives, and goes on saying so; reads and answers what others
@@ -86,10 +108,12 @@ impl Nodes {
         // A node that is asked after its first request knows of this node by then.
         sleep(Duration::from_millis(BEAT_MS)).await;
         let (beats, reads, tells) = (Arc::clone(self), Arc::clone(self), Arc::clone(&self.user_locations));
+        let limits = Arc::clone(self);
         Ok(vec![
             tokio::spawn(async move { beats.beat().await }),
             tokio::spawn(async move { reads.read(inbox).await }),
             tokio::spawn(async move { tells.run().await }),
+            tokio::spawn(async move { limits.session_limit.run(&limits).await }),
         ])
     }
 
@@ -106,6 +130,24 @@ impl Nodes {
     #[must_use]
     pub fn revocations(&self) -> &Arc<RevocationLog> {
         &self.revocations
+    }
+
+    /// This node's incarnation, while the others count it as living.
+    #[must_use]
+    pub fn me(&self) -> Option<NodeId> {
+        self.membership.me().filter(|_| self.membership.is_heard())
+    }
+
+    /// The incarnations that live, this one among them, as of the last beat.
+    #[must_use]
+    pub fn living(&self) -> Vec<NodeId> {
+        self.membership.others().into_iter().chain(self.membership.me()).collect()
+    }
+
+    /// How this node is.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// How many nodes live, this one among them.
@@ -201,6 +243,16 @@ impl Nodes {
         Ok(places.into_iter().map(place).collect())
     }
 
+    /// On which other living nodes a user is.
+    pub(super) async fn others_of(&self, user: &UserId) -> Result<Vec<NodeId>, ErrorCode> {
+        Ok(self
+            .places(std::slice::from_ref(user))
+            .await?
+            .into_iter()
+            .flat_map(|place| place.others)
+            .collect())
+    }
+
     /// An engine that another node has just set up may be there and have no leader for a moment.
     async fn first_beat(&self) -> Result<LiveNodes, EngineError> {
         let ends = Instant::now() + JOIN_TIMEOUT;
@@ -252,11 +304,31 @@ impl Nodes {
         tokio::spawn(async move { renewal.enter(who_is_here(&shards).await).await });
     }
 
+    /// Tells another node how this one is. It may ask again, and is told anew; nothing is changed by that.
+    async fn tell_report(&self, to: NodeId, number: u64, minutes: Option<u32>) {
+        // A node that has too much to do is silent, which says as much.
+        let Ok(report) = self.stats.report().await else { return };
+        let points = minutes.map(|minutes| self.stats.points(minutes)).unwrap_or_default();
+        self.rpc.tell_report(to, number, (report, points)).await;
+    }
+
     async fn read(self: &Arc<Self>, mut inbox: Inbox) {
         let questions = Arc::new(Semaphore::new(QUESTIONS_MAX));
         while let Some(bytes) = inbox.recv().await {
             match NodeMessage::read(&bytes) {
                 Some(NodeMessage::Answer { number, answer }) => self.rpc.deliver(number, answer),
+                Some(NodeMessage::Report { number, report, points }) => {
+                    self.rpc.deliver_report(number, (*report, points));
+                }
+                Some(NodeMessage::ReportQuestion { from, number, minutes }) => {
+                    let Ok(from) = from.parse::<NodeId>() else { continue };
+                    let Ok(permit) = Arc::clone(&questions).acquire_owned().await else { return };
+                    let nodes = Arc::clone(self);
+                    tokio::spawn(async move {
+                        nodes.tell_report(from, number, minutes).await;
+                        drop(permit);
+                    });
+                }
                 Some(NodeMessage::Question { from, number, request }) => {
                     let Ok(from) = from.parse::<NodeId>() else { continue };
                     if !self.rpc.is_new(from, number).await {
@@ -288,7 +360,12 @@ pub(super) struct Place {
 async fn who_is_here(shards: &Shards) -> Vec<UserId> {
     loop {
         match shards
-            .request(ControlRequest::ListUsers { lasting: true, after: None, limit: usize::MAX })
+            .request(ControlRequest::ListUsers {
+                lasting: true,
+                filter: NameFilter::default(),
+                after: None,
+                limit: usize::MAX,
+            })
             .await
         {
             Ok(ControlReply::Users(users)) => return users.into_iter().map(|(user, _)| user).collect(),
@@ -315,6 +392,10 @@ impl Peers for Nodes {
 
     fn went(&self, user: UserId) {
         self.user_locations.went(user);
+    }
+
+    fn began(&self, user: &UserId, here: usize) {
+        self.session_limit.began(user, here, self.count());
     }
 
     fn mark_closed(&self, user: UserId, session: SessionId) {

@@ -2,14 +2,15 @@
 //! where needed. A single node pays nothing for the others.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use encke_engine::NodeId;
-use encke_hub::{CloseTarget, ControlReply, ControlRequest, Following};
-use encke_proto::{ChannelName, Close, Cursor, ErrorCode, Offset, Position, SessionId, UserId};
+use encke_hub::{CloseTarget, ControlReply, ControlRequest, Following, FreshToken};
+use encke_proto::{ChannelName, Close, Cursor, ErrorCode, NameFilter, Offset, Position, SessionId, UserId};
 use futures_util::future::try_join_all;
 
 use super::{Listed, Nodes};
@@ -163,6 +164,24 @@ impl Sessions {
         }
     }
 
+    /// Puts a fresh token of its user in the place of the one that a session has.
+    ///
+    /// # Errors
+    /// `revoked` and `banned`, as the hub refuses it, [`ErrorCode::Overloaded`] or
+    /// [`ErrorCode::EngineUnavailable`].
+    pub async fn refresh(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        token: FreshToken,
+    ) -> Result<(), ErrorCode> {
+        let request = ControlRequest::Refresh { session, user: user.clone(), token: Box::new(token) };
+        match self.where_it_is(user, request).await? {
+            ControlReply::Refreshed => Ok(()),
+            _ => Err(ErrorCode::Internal),
+        }
+    }
+
     /// Whether each of these users has a session, in the same order.
     ///
     /// # Errors
@@ -231,10 +250,49 @@ impl Sessions {
         after: Option<&UserId>,
         limit: usize,
     ) -> Result<Vec<(UserId, usize)>, ErrorCode> {
-        users(
-            self.everywhere(&ControlRequest::ListUsers { lasting: false, after: after.cloned(), limit })
-                .await?,
-        )
+        let filter = NameFilter::default();
+        let request = ControlRequest::ListUsers { lasting: false, filter, after: after.cloned(), limit };
+        users(self.everywhere(&request).await?)
+    }
+
+    /// Who is online and matches, by id: the first `limit` behind `after`. No shard of this node is asked,
+    /// so that one who looks through 100,000 users holds up no message. Other nodes are asked in pages.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
+    pub async fn online_matching(
+        &self,
+        filter: &NameFilter,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, ErrorCode> {
+        let mut found = self.shards.online_users().matching(filter, after);
+        if let Some(nodes) = &self.nodes {
+            let (filter, after) = (filter.clone(), after.cloned());
+            let request = ControlRequest::ListUsers { lasting: false, filter, after, limit };
+            let others = nodes.membership.others();
+            let asked = others.into_iter().map(|node| pages(nodes, node, &request));
+            for reply in try_join_all(asked).await? {
+                found.extend(users(reply)?.into_iter().map(|(user, _)| user));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// How many sessions each of these users has, without those who have none. At most as many users as a
+    /// page of a list has.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
+    pub async fn counts_of(&self, users: Vec<UserId>) -> Result<HashMap<UserId, usize>, ErrorCode> {
+        let mut counts = HashMap::with_capacity(users.len());
+        for (user, count) in self::users(self.everywhere(&ControlRequest::CountSessions { users }).await?)? {
+            *counts.entry(user).or_default() += count;
+        }
+        Ok(counts)
     }
 
     /// All users who are online, by id.
@@ -258,6 +316,25 @@ impl Sessions {
         let request =
             ControlRequest::ListFollowers { channel: channel.clone(), after: after.cloned(), limit };
         users(self.everywhere(&request).await?)
+    }
+
+    /// The public channels that are followed and whose names begin with `prefix`, by name, with the number of
+    /// sessions: the first `limit` behind `after`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Overloaded`] or [`ErrorCode::EngineUnavailable`].
+    pub async fn followed(
+        &self,
+        prefix: &str,
+        after: Option<&ChannelName>,
+        limit: usize,
+    ) -> Result<Vec<(ChannelName, usize)>, ErrorCode> {
+        let request =
+            ControlRequest::ListFollowed { prefix: prefix.to_owned(), after: after.cloned(), limit };
+        match self.everywhere(&request).await? {
+            ControlReply::Channels(channels) => Ok(channels),
+            _ => Err(ErrorCode::Internal),
+        }
     }
 
     /// How many sessions follow each of these channels, in the same order.
@@ -318,7 +395,7 @@ impl Sessions {
                 Err(ErrorCode::SessionUnknown) => {}
                 answered => return answered,
             }
-            for node in others_of(nodes, user).await? {
+            for node in nodes.others_of(user).await? {
                 match nodes.rpc.ask(node, request.clone()).await {
                     Ok(None) | Err(ErrorCode::SessionUnknown) => {}
                     Ok(Some(answer)) => return Ok(answer),
@@ -338,7 +415,7 @@ impl Sessions {
 async fn close_elsewhere(nodes: &Nodes, request: &ControlRequest) -> Result<usize, ErrorCode> {
     let others = match request {
         ControlRequest::Close { target: CloseTarget::SessionOf(_, user), .. } => {
-            others_of(nodes, user).await?
+            nodes.others_of(user).await?
         }
         _ => nodes.membership.others(),
     };
@@ -346,7 +423,11 @@ async fn close_elsewhere(nodes: &Nodes, request: &ControlRequest) -> Result<usiz
 }
 
 /// What another node answers to a request, page by page; nothing when it is dead.
-async fn pages(nodes: &Nodes, node: NodeId, request: &ControlRequest) -> Result<ControlReply, ErrorCode> {
+pub(super) async fn pages(
+    nodes: &Nodes,
+    node: NodeId,
+    request: &ControlRequest,
+) -> Result<ControlReply, ErrorCode> {
     let (mut pages, mut next) = (Vec::new(), Some(request.clone()));
     while let Some(asked) = next {
         let Some(reply) = nodes.rpc.ask(node, asked.page(PAGE_MAX)).await? else { break };
@@ -359,13 +440,9 @@ async fn pages(nodes: &Nodes, node: NodeId, request: &ControlRequest) -> Result<
 /// The other nodes that may know of what is asked.
 async fn others_for(nodes: &Nodes, request: &ControlRequest) -> Result<Vec<NodeId>, ErrorCode> {
     match request.user() {
-        Some(user) => others_of(nodes, user).await,
+        Some(user) => nodes.others_of(user).await,
         None => Ok(nodes.membership.others()),
     }
-}
-
-async fn others_of(nodes: &Nodes, user: &UserId) -> Result<Vec<NodeId>, ErrorCode> {
-    Ok(nodes.places(std::slice::from_ref(user)).await?.into_iter().flat_map(|place| place.others).collect())
 }
 
 fn closed(reply: ControlReply) -> Result<usize, ErrorCode> {

@@ -23,14 +23,16 @@ use encke_engine::{
     Cluster, Engine, EngineError, Entered, LiveNodes, NodeId, RetentionTable, memory::MemoryEngine,
 };
 use encke_hub::{CloseTarget, ControlReply, ControlRequest};
-use encke_proto::{Close, CloseCode, Epoch, SessionId, UserId};
+use encke_proto::{Close, CloseCode, Epoch, NameFilter, SessionId, UserId};
 
 use tokio::{sync::oneshot, task::coop::unconstrained};
 
-use super::{Nodes, Sessions, answering::answer};
+use super::{Bounds, Nodes, Sessions, answering::answer};
 use crate::{
+    clock::Clock,
     revocation_log::RevocationLog,
     shards::{Commands, Peers, ShardCommand, Shards, mailbox},
+    stats::Stats,
 };
 
 /// How many orders are tried.
@@ -282,9 +284,12 @@ fn nodes_with(double: &Arc<Double>) -> (Arc<Nodes>, Shards, Commands<ShardComman
     let engine: Arc<dyn Engine> =
         Arc::new(MemoryEngine::new(Arc::new(()), RetentionTable::default(), Epoch(1)));
     let cluster = Arc::clone(double) as Arc<dyn Cluster>;
-    let clock = Arc::new(crate::clock::SystemClock::new());
+    let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock::new());
+    let stats = Stats::new("node".into(), Arc::clone(&engine), shards.clone(), Arc::clone(&clock));
     let revocations = RevocationLog::new(Arc::clone(&engine), shards.clone(), clock);
-    (Nodes::new(engine, cluster, shards.clone(), revocations, "node".into(), 15_000), shards, commands)
+    let bounds = Bounds { grace_ms: 15_000, max_sessions_per_user: 1_000 };
+    let nodes = Nodes::new(engine, cluster, shards.clone(), revocations, stats, "node".into(), bounds);
+    (nodes, shards, commands)
 }
 
 impl World {
@@ -494,7 +499,15 @@ async fn shards_that_do_not_answer_are_asked_again_who_is_here() {
     for _ in 0..3 {
         let (request, answer) = next_request(&commands).await;
         // Only users who are to be found by the others: of other sessions they were never told.
-        assert_eq!(request, ControlRequest::ListUsers { lasting: true, after: None, limit: usize::MAX });
+        assert_eq!(
+            request,
+            ControlRequest::ListUsers {
+                lasting: true,
+                filter: NameFilter::default(),
+                after: None,
+                limit: usize::MAX,
+            }
+        );
         drop(answer);
     }
     let (_, answer) = next_request(&commands).await;

@@ -3,8 +3,6 @@
 use serde::{Deserialize, Deserializer};
 use url::{Host, Url};
 
-/// Let's Encrypt's directory for certificates that browsers trust.
-pub(super) const DEFAULT_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// The longest name of a host, in bytes, and the longest part of one (RFC 1035 section 2.3.4).
 const NAME_MAX_BYTES: usize = 253;
 const LABEL_MAX_BYTES: usize = 63;
@@ -109,7 +107,7 @@ mod tests {
 
     fn refusal(key: &str, value: impl Into<Value>) -> String {
         let refusal = load(key, value).unwrap_err().to_string();
-        assert!(refusal.starts_with(&format!("`{key}` from --option: ")), "{refusal}");
+        assert!(refusal.starts_with(&format!("--option: {key}: ")), "{refusal}");
         refusal
     }
 
@@ -184,14 +182,14 @@ mod tests {
             Layers::new(Vec::new()).option(key, "--option", value).load().unwrap_err().to_string()
         };
         let names = Value::from(vec!["a.example"]);
-        assert!(alone("tls_acme", names).starts_with("`tls_acme` from --option: needs tls_listen"));
+        assert!(alone("tls_acme", names).starts_with("--option: tls_acme: needs tls_listen"));
         for (key, value) in [
             ("tls_acme_contact", "ops@example.com"),
             ("tls_acme_directory", "https://ca.example/dir"),
             ("tls_acme_root", "/etc/root.pem"),
         ] {
             let refusal = alone(key, value.into());
-            assert_eq!(refusal, format!("`{key}` from --option: has no effect without tls_acme"));
+            assert_eq!(refusal, format!("--option: {key}: has no effect without tls_acme"));
         }
         // It is a certificate, so no other is needed, and others may be there.
         assert!(load("tls_acme", vec!["a.example"]).is_ok());
@@ -205,8 +203,8 @@ mod tests {
             "ENCKE_TLS_ACME" => Some("a.example, b.example".to_owned()),
             _ => None,
         };
-        let config = Layers::new(Vec::new()).env(get).unwrap().load().unwrap();
+        let config = Layers::new(Vec::new()).env(get).load().unwrap();
         assert_eq!(config.tls_acme, ["a.example", "b.example"]);
-        assert_eq!(config.tls_acme_directory, super::DEFAULT_DIRECTORY);
+        assert_eq!(config.tls_acme_directory, "https://acme-v02.api.letsencrypt.org/directory");
     }
 }

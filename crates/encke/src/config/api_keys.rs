@@ -3,28 +3,40 @@
 use encke_proto::Time;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{Config, Scopes, Secret};
+use super::rates::RATE_MAX;
+use super::setting::{number, secret, settings, text, words};
+use super::{Config, Scope, Scopes, Secret};
 
 /// The name of the one key that `api_key` gives.
 const ONLY: &str = "api_key";
 
-/// A key of the server API.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApiKeyEntry {
-    /// Its name, for logs: 1 to 64 ASCII letters, digits, `.`, `-`, `_`, and not that of another.
-    pub name: String,
-    /// The key itself, of 16 to 512 bytes. Either this or `key_sha256`.
-    pub key: Option<Secret>,
-    /// The SHA-256 of the key, as 64 hexadecimal digits, so that the file does not hold the key.
-    #[serde(default, deserialize_with = "digest")]
-    pub key_sha256: Option<[u8; 32]>,
-    /// What it allows: `push`, `publish`, `read`, `close`, `metrics`, or `admin` for all of it.
-    pub scopes: Scopes,
-    /// When it ends to be good: RFC 3339, in quotes. Default: never.
-    #[serde(default)]
-    pub expires: Option<Time>,
+settings! {
+    /// A key of the server API.
+    #[derive(Debug, Clone, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct ApiKeyEntry {
+        /// Its name, for logs: 1 to 64 ASCII letters, digits, `.`, `-`, `_`, and not that of another.
+        name: String => text().unset("required").sample("\"billing\"");
+        /// The key itself, of 16 to 512 bytes. Either this or `key_sha256`.
+        key: Option<Secret> => secret().sample("\"changeme\"");
+        /// The SHA-256 of the key, as 64 hexadecimal digits, so that the file does not hold the key:
+        /// `printf %s "$KEY" | sha256sum`.
+        #[serde(default, deserialize_with = "digest")]
+        key_sha256: Option<[u8; 32]> => secret().sample(DIGEST);
+        /// What it allows; `admin` is all of it.
+        scopes: Scopes => words(Scope::NAMES).unset("required").sample("[\"push\", \"read\"]");
+        /// When it ends to be good: RFC 3339, in quotes.
+        #[serde(default)]
+        expires: Option<Time> => text().unset("never").sample("\"2027-12-31T00:00:00Z\"");
+        /// How many requests may come with it, a second; as many as come in `limits.burst_s` seconds may come
+        /// at once.
+        #[serde(default)]
+        requests_per_s: Option<u64> => number(1, RATE_MAX).unset("no bound").sample("500");
+    }
 }
+
+/// The digest of the example.
+const DIGEST: &str = "\"0f4e8c1b0f4e8c1b0f4e8c1b0f4e8c1b0f4e8c1b0f4e8c1b0f4e8c1b0f4e8c1b\"";
 
 impl ApiKeyEntry {
     /// The SHA-256 of the key; none of an entry without a key.
@@ -44,6 +56,7 @@ impl Config {
             key_sha256: None,
             scopes: Scopes::ALL,
             expires: None,
+            requests_per_s: None,
         });
         only.into_iter().chain(self.api_keys.iter().cloned()).collect()
     }

@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::Config;
+use super::setting::{settings, text};
 
-/// The files of a certificate, in PEM.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CertificateFiles {
-    /// The certificate, and behind it those that lead from it to a root.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
+settings! {
+    /// The files of a certificate, in PEM.
+    #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct CertificateFiles {
+        /// The file with the certificate, and behind it those that lead from it to a root.
+        cert: PathBuf => text().unset("required").sample("\"/etc/encke/other.pem\"");
+        /// The file with its private key.
+        key: PathBuf => text().unset("required").sample("\"/etc/encke/other-key.pem\"");
+    }
 }
 
 impl Config {

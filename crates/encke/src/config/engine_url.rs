@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer};
 use crate::engines::{self, AddressError};
 
 /// Where the logs live, as the configuration names it: `memory`, `redis://HOST…`. It may hold a password, so
-/// neither `Debug` nor `Display` shows it whole. One that was read leads to an engine of this build.
+/// neither `Debug` nor `Display` shows it whole. Whether this build has the engine, is checked where one is
+/// said.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EngineUrl(Cow<'static, str>);
 
@@ -53,7 +54,7 @@ impl fmt::Debug for EngineUrl {
 
 impl<'de> Deserialize<'de> for EngineUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        Ok(Self(Cow::Owned(String::deserialize(deserializer)?)))
     }
 }
 

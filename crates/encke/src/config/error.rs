@@ -1,38 +1,10 @@
 //! Why a configuration is refused.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{DevKeysError, unknown};
+use super::{DevKeysError, Mistake};
 
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// This file.
-    File(PathBuf),
-    /// This environment variable.
-    Env(String),
-    /// This option of the command line.
-    Option(&'static str),
-    /// It was not set.
-    Default,
-}
-
-/// Where each key came from about which anything was said.
-pub(crate) type Sources = BTreeMap<String, Source>;
-
-impl std::fmt::Display for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::File(path) => write!(f, " in {}", path.display()),
-            Self::Env(name) => write!(f, " from {name}"),
-            Self::Option(name) => write!(f, " from {name}"),
-            Self::Default => Ok(()),
-        }
-    }
-}
-
-/// Why a configuration is refused. The words are one line and name the key.
+/// Why a configuration is refused. The words name the keys.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -43,44 +15,9 @@ pub enum ConfigError {
         /// Why not.
         error: std::io::Error,
     },
-    /// The file is not TOML.
-    #[error("{} line {line}: {problem}", path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong there.
-        problem: String,
-    },
-    /// No such key exists.
-    #[error("unknown key `{key}`{from}{}", unknown::meant(key).map(unknown::hint).unwrap_or_default())]
-    Unknown {
-        /// The key.
-        key: String,
-        /// Where it stands.
-        from: Source,
-    },
-    /// No such dialect exists.
-    #[error("unknown key `{key}`{from}: the dialects are {known}")]
-    Dialect {
-        /// The key, with its table in front.
-        key: String,
-        /// Where it stands.
-        from: Source,
-        /// Those that exist.
-        known: String,
-    },
-    /// A value is of the wrong type or out of its bounds.
-    #[error("`{key}`{from}: {problem}")]
-    Value {
-        /// The key, with its table in front.
-        key: String,
-        /// Where it stands.
-        from: Source,
-        /// What is wrong.
-        problem: String,
-    },
+    /// Something in it is wrong: at least one mistake, in the order of the files' lines.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Mistakes(Vec<Mistake>),
     /// Keys are needed outside dev mode.
     #[error("{}", no_keys(*api_key, *token_secret))]
     NoKeys {

@@ -35,6 +35,15 @@ impl ListenAddress {
         }
     }
 
+    /// As the address of a server is written: `http://IP:PORT` or `unix:/PATH`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self {
+            Self::Tcp(address) => format!("http://{address}"),
+            Self::Unix(_) => self.to_string(),
+        }
+    }
+
     /// The address, if it is one of TCP.
     #[must_use]
     pub fn tcp(&self) -> Option<SocketAddr> {
@@ -90,6 +99,8 @@ mod tests {
             ("unix:/run/encke/admin.sock", true),
         ] {
             let address: ListenAddress = text.parse().unwrap();
+            let url = if text.starts_with("unix:") { text.to_owned() } else { format!("http://{text}") };
+            assert_eq!(address.url(), url);
             assert_eq!((address.to_string().as_str(), address.is_local()), (text, local));
         }
         let long = format!("unix:/{}", "x".repeat(PATH_MAX_BYTES));

@@ -2,55 +2,44 @@
 
 use serde::Deserialize;
 
-/// Rates by address (an IPv4 address, or a /64 of IPv6) and by user, each up to 1,000,000,000 a second; 0 is
-/// no limit. Of this machine itself only failures are limited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Logins from one address, a second. Default 50.
-    pub address_logins_per_s: u64,
-    /// Requests of clients that do not wait (`/v1/…`), from one address, a second. Default 2,000.
-    pub address_requests_per_s: u64,
-    /// Keys, tokens and session ids from one address that are none, a second. Default 100.
-    pub address_failures_per_s: u64,
-    /// New sessions of one user, a second. Default 100.
-    pub user_connects_per_s: u64,
-    /// Control requests of one user (subscribe, unsubscribe, ack, ticket), a second. Default 200.
-    pub user_requests_per_s: u64,
-    /// Messages that one user publishes, a second. Default 200.
-    pub user_publishes_per_s: u64,
-    /// The bytes of these, a second. Default 2,097,152 (2 MiB).
-    pub user_publish_bytes_per_s: u64,
-    /// For how many seconds a client that asked nothing before may ask at once, 1 to 3,600. Default 10.
-    pub burst_s: u64,
+use super::setting::{self, number, settings};
+
+/// The highest rate that can be said.
+pub(super) const RATE_MAX: u64 = 1_000_000_000;
+
+settings! {
+    /// Rates by address (an IPv4 address, or a /64 of IPv6) and by user, each up to 1,000,000,000 a second; 0
+    /// is no limit. Of this machine itself only failures are limited.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Limits {
+        /// Connections from one address; those of `trusted_proxies` are not counted.
+        address_connects_per_s: u64 = 1_000 => number(0, RATE_MAX).reloads();
+        /// Logins from one address.
+        address_logins_per_s: u64 = 50 => number(0, RATE_MAX).reloads();
+        /// Requests of clients that do not wait (`/v1/…`), from one address.
+        address_requests_per_s: u64 = 2_000 => number(0, RATE_MAX).reloads();
+        /// Keys, tokens and session ids from one address that are none.
+        address_failures_per_s: u64 = 100 => number(0, RATE_MAX).reloads();
+        /// Messages that clients publish from one address.
+        address_publishes_per_s: u64 = 2_000 => number(0, RATE_MAX).reloads();
+        /// The bytes of these.
+        address_publish_bytes_per_s: u64 = 20_971_520 => number(0, RATE_MAX).reloads();
+        /// New sessions of one user.
+        user_connects_per_s: u64 = 100 => number(0, RATE_MAX).reloads();
+        /// Control requests of one user (subscribe, unsubscribe, ack, ticket, refresh).
+        user_requests_per_s: u64 = 200 => number(0, RATE_MAX).reloads();
+        /// Messages that one user publishes.
+        user_publishes_per_s: u64 = 200 => number(0, RATE_MAX).reloads();
+        /// The bytes of these.
+        user_publish_bytes_per_s: u64 = 2_097_152 => number(0, RATE_MAX).reloads();
+        /// For how long a client that asked nothing before may ask at once, at these rates.
+        burst_s: u64 = 10 => number(1, 3_600).reloads();
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            address_logins_per_s: 50,
-            address_requests_per_s: 2_000,
-            address_failures_per_s: 100,
-            user_connects_per_s: 100,
-            user_requests_per_s: 200,
-            user_publishes_per_s: 200,
-            user_publish_bytes_per_s: 2 << 20,
-            burst_s: 10,
-        }
-    }
-}
-
-impl Limits {
-    /// Every rate with its name.
-    pub(crate) fn rates(&self) -> [(&'static str, u64); 7] {
-        [
-            ("limits.address_logins_per_s", self.address_logins_per_s),
-            ("limits.address_requests_per_s", self.address_requests_per_s),
-            ("limits.address_failures_per_s", self.address_failures_per_s),
-            ("limits.user_connects_per_s", self.user_connects_per_s),
-            ("limits.user_requests_per_s", self.user_requests_per_s),
-            ("limits.user_publishes_per_s", self.user_publishes_per_s),
-            ("limits.user_publish_bytes_per_s", self.user_publish_bytes_per_s),
-        ]
+        setting::at_defaults(Self::SETTINGS)
     }
 }

@@ -5,13 +5,33 @@ use std::{collections::BTreeSet, fmt};
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::mistake::Sources;
+use super::{Config, Mistake, keys, setting};
 
-/// What was said of each key. Secrets are in it: it has no other text than its name.
+/// What was said of each key, and where. Secrets are in it: it has no other text than its name.
 #[derive(Clone, Default)]
-pub struct Said(pub(super) Table);
+pub struct Said {
+    table: Table,
+    sources: Sources,
+}
 
 impl Said {
+    /// This was said in these places.
+    pub(super) fn new(table: Table, sources: Sources) -> Self {
+        Self { table, sources }
+    }
+
+    /// Where each key was said.
+    pub(super) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// What is wrong with the value at this path (`rules[0].channel`), and where that was said.
+    #[must_use]
+    pub fn mistake(&self, path: &str, problem: String) -> Mistake {
+        Mistake::at(path, &self.sources, problem)
+    }
+
     /// The keys, with their tables in front, of which the other says something else.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
@@ -25,11 +45,11 @@ impl Said {
         let (outer, name) = parts(key);
         let table = match name {
             Some(_) => {
-                let slot = self.0.entry(outer).or_insert_with(|| Value::Table(Table::new()));
+                let slot = self.table.entry(outer).or_insert_with(|| Value::Table(Table::new()));
                 let Value::Table(table) = slot else { return };
                 table
             }
-            None => &mut self.0,
+            None => &mut self.table,
         };
         let name = name.unwrap_or(outer);
         match value {
@@ -38,14 +58,14 @@ impl Said {
         }
     }
 
-    fn get(&self, key: &str) -> Option<&Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
         let (outer, name) = parts(key);
-        let value = self.0.get(outer)?;
+        let value = self.table.get(outer)?;
         name.map_or(Some(value), |name| value.get(name))
     }
 
     fn keys(&self) -> impl Iterator<Item = String> {
-        self.0.iter().flat_map(|(key, value)| match value {
+        self.table.iter().flat_map(|(key, value)| match value {
             Value::Table(inner) => inner.keys().map(|name| format!("{key}.{name}")).collect(),
             _ => vec![key.clone()],
         })
@@ -73,7 +93,8 @@ fn differs(key: &str, first: Option<&Value>, second: Option<&Value>) -> bool {
                 Some(name) => Value::Table(Table::from_iter([(name.to_owned(), value.clone())])),
                 None => value.clone(),
             };
-            let alone = Table::from_iter([(outer.to_owned(), value)]).try_into::<Config>();
+            let alone = Table::from_iter([(outer.to_owned(), value)]);
+            let alone = setting::over(keys::all(), &alone).try_into::<Config>();
             alone.is_ok_and(|alone| format!("{alone:?}") != format!("{:?}", Config::default()))
         }
     }

@@ -21,6 +21,16 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The names of all.
+    pub(crate) const NAMES: &[&str] = &[
+        Self::Push.as_str(),
+        Self::Publish.as_str(),
+        Self::Read.as_str(),
+        Self::Close.as_str(),
+        Self::Metrics.as_str(),
+        Self::Admin.as_str(),
+    ];
+
     /// Its name in the configuration and in answers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::setting::{self, number, settings, word};
+
 /// What becomes of a receiver that is too far behind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -14,24 +16,28 @@ pub enum SlowPolicy {
     Gap,
 }
 
-/// How far a receiver may be behind whose socket does not take what it is sent. A receiver that catches up is
-/// not behind because of that: it counts by how much the lag has grown meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Slow {
-    /// What becomes of one that is behind by more: `close` or `gap`. Default `close`.
-    pub policy: SlowPolicy,
-    /// Messages of a channel, 1 to 1,000,000,000. Default 1,000.
-    pub max_messages: u64,
-    /// Bytes of messages of a channel, 65,536 to 1 TiB. Default 1,048,576 (1 MiB).
-    pub max_bytes: u64,
-    /// How long a receiver may take for what it was sent, a part of at most some 100 KB, in seconds, 1 to
-    /// 300; then its connection ends. Default 10.
-    pub deadline_s: u64,
+settings! {
+    /// How far a receiver may be behind whose socket does not take what it is sent. A receiver that catches
+    /// up is not behind because of that: it counts by how much the lag has grown meanwhile.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Slow {
+        /// What becomes of one that is too far behind: "close" (with the code slow; it comes back with its
+        /// cursor, nothing is lost) or "gap" (public channels go on near the head, and it is told what it
+        /// missed).
+        policy: SlowPolicy = "close" => word(&["close", "gap"]);
+        /// By how many messages it may fall behind in a channel while its socket is stuck.
+        max_messages: u64 = 1_000 => number(1, 1_000_000_000);
+        /// By how many bytes of messages.
+        max_bytes: u64 = 1_048_576 => number(65_536, 1 << 40);
+        /// How long it may take for what it was sent, a part of at most some 100 KB. Then its connection
+        /// ends.
+        deadline_s: u64 = 10 => number(1, 300);
+    }
 }
 
 impl Default for Slow {
     fn default() -> Self {
-        Self { policy: SlowPolicy::default(), max_messages: 1_000, max_bytes: 1 << 20, deadline_s: 10 }
+        setting::at_defaults(Self::SETTINGS)
     }
 }

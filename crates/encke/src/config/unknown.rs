@@ -1,9 +1,9 @@
 //! Names that no setting has, and which setting was meant.
 
-use super::keys::{DIALECTS, KEYS, REMOVED, variable};
+use super::keys::{self, DIALECTS, REMOVED, variable};
+use super::nearest::{PREFIX, hint, nearest};
+use super::setting::{Kind, Setting};
 
-/// What the variables of this program begin with.
-const PREFIX: &str = "ENCKE_";
 /// What its commands read besides the settings.
 const OF_COMMANDS: &[&str] = &["ENCKE_API_KEY_FILE", "ENCKE_CONFIG", "ENCKE_TOKEN", "ENCKE_URL"];
 
@@ -13,7 +13,7 @@ pub(crate) fn unknown_variables(
     names: impl IntoIterator<Item = String>,
     dialects: &[&'static str],
 ) -> Vec<String> {
-    let settings = KEYS.iter().map(|(key, _)| variable(key));
+    let settings = keys::each().map(|(key, _)| variable(&key));
     let dialects = dialects.iter().map(|name| variable(&format!("{DIALECTS}.{name}")));
     let all: Vec<String> =
         settings.chain(dialects).chain(OF_COMMANDS.iter().map(|name| (*name).to_owned())).collect();
@@ -32,13 +32,25 @@ pub(crate) fn unknown_variables(
 }
 
 /// The key that was meant by one that is none.
-pub(crate) fn meant(key: &str) -> Option<&'static str> {
-    nearest(key, KEYS.iter().map(|(known, _)| *known))
+pub(crate) fn meant(key: &str) -> Option<String> {
+    // The place within a list is not a part of the name.
+    let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut known: Vec<String> = keys::all().iter().map(|setting| setting.name.to_owned()).collect();
+    known.extend(keys::each().map(|(key, _)| key));
+    if let Some(settings) = tables_at(table) {
+        known.extend(settings.iter().map(|setting| format!("{table}.{}", setting.name)));
+    }
+    let nearest_key = nearest(key, known.iter().map(String::as_str)).map(str::to_owned);
+    // It may also stand in the wrong table.
+    nearest_key.or_else(|| known.into_iter().find(|known| known.rsplit('.').next() == Some(name)))
 }
 
-/// How a name that was meant is told.
-pub(crate) fn hint(meant: &str) -> String {
-    format!("; did you mean `{meant}`?")
+/// What the tables of a list have, by the key of the list.
+fn tables_at(key: &str) -> Option<&'static [Setting]> {
+    keys::each().find(|(known, _)| known == key).and_then(|(_, setting)| match setting.kind {
+        Kind::Tables(settings) => Some(settings),
+        _ => None,
+    })
 }
 
 /// Whether an orchestrator sets a variable of this name for a service: `ENCKE_SERVICE_HOST`, `ENCKE_PORT`,
@@ -54,34 +66,6 @@ fn is_service_link(name: &str) -> bool {
         || name.contains("_SERVICE_PORT_")
         || name.ends_with("_PORT")
         || name.rsplit_once("_PORT_").is_some_and(|(_, rest)| is_port(rest))
-}
-
-/// The known name that takes the fewest changes, if they are few for its length; of several the first.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let bare = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).len();
-    let most = 1 + bare(name) / 4;
-    let all = known.map(|known| (changes(name.as_bytes(), known.as_bytes()), known));
-    all.filter(|(count, _)| *count <= most).min_by_key(|(count, _)| *count).map(|(_, known)| known)
-}
-
-/// How many bytes have to be put in, taken out, replaced or swapped with their neighbour to make one text of
-/// the other (the optimal string alignment distance).
-fn changes(from: &[u8], to: &[u8]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (row, byte) in from.iter().enumerate() {
-        let mut next = vec![row + 1];
-        for (column, wanted) in to.iter().enumerate() {
-            let replaced = last[column] + usize::from(byte != wanted);
-            let mut least = replaced.min(last[column + 1] + 1).min(next[column] + 1);
-            if row > 0 && column > 0 && *byte == to[column - 1] && from[row - 1] == *wanted {
-                least = least.min(before[column - 1] + 1);
-            }
-            next.push(least);
-        }
-        before = std::mem::replace(&mut last, next);
-    }
-    last[to.len()]
 }
 
 #[cfg(test)]
@@ -113,10 +97,10 @@ mod tests {
 
     #[test]
     fn what_is_known_or_not_ours_is_not_told() {
-        let known: Vec<String> = KEYS
-            .iter()
-            .chain([&("dialects.classic", super::super::keys::Kind::Switch)])
-            .map(|(key, _)| variable(key))
+        let known: Vec<String> = keys::each()
+            .map(|(key, _)| key)
+            .chain(["dialects.classic".to_owned()])
+            .map(|key| variable(&key))
             .chain(OF_COMMANDS.iter().map(|name| (*name).to_owned()))
             .chain(REMOVED.iter().map(|(key, _)| variable(key)))
             .collect();
@@ -140,19 +124,18 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_counted() {
-        for (from, to, count) in
-            [("", "", 0), ("", "abc", 3), ("abc", "abc", 0), ("abc", "acb", 1), ("abc", "xbcd", 2)]
-        {
-            assert_eq!(changes(from.as_bytes(), to.as_bytes()), count, "{from} {to}");
-            assert_eq!(changes(to.as_bytes(), from.as_bytes()), count, "{to} {from}");
-        }
-    }
-
-    #[test]
     fn a_key_that_was_meant_is_found() {
-        assert_eq!(meant("hold"), Some("hold_s"));
-        assert_eq!(meant("slow.deadline"), Some("slow.deadline_s"));
-        assert_eq!(meant("colour"), None);
+        for (key, wanted) in [
+            ("hold", Some("hold_s")),
+            ("slow.deadline", Some("slow.deadline_s")),
+            ("rules.chanel", Some("rules.channel")),
+            ("auth.keys.algoritm", Some("auth.keys.algorithm")),
+            ("retentoin", Some("retention")),
+            ("deadline_s", Some("slow.deadline_s")),
+            ("slow.hold_s", Some("hold_s")),
+            ("colour", None),
+        ] {
+            assert_eq!(meant(key).as_deref(), wanted, "{key}");
+        }
     }
 }

@@ -26,8 +26,8 @@ pub const RESERVED_PER_ADDRESS_MAX: u16 = 16;
 pub struct ConnectionLimit {
     max: usize,
     max_per_address: usize,
-    /// Whether those from this machine count by address: usually a proxy, behind which there are many.
-    counts_loopback: bool,
+    /// From each address of this machine: usually a proxy, behind which there are many.
+    max_on_loopback: usize,
     /// What is served on them.
     role: ListenerRole,
     /// Those count for the clients whose requests they pass on.
@@ -44,6 +44,8 @@ pub struct ConnectionLimits {
     /// How many from one address; 0 stands for no limit, none for [`PER_ADDRESS_MAX`] for clients that do not
     /// come from this machine.
     pub max_per_address: Option<usize>,
+    /// How many from one address of this machine, if that is not what others have; 0 stands for no limit.
+    pub max_on_loopback: Option<usize>,
     /// What is served on them.
     pub role: ListenerRole,
     /// Who passes on the requests of others.
@@ -189,7 +191,7 @@ impl Permit {
 
 impl ConnectionLimit {
     /// A connection limit with these limits; 0 stands for none. Without a limit by address there is one of
-    /// [`PER_ADDRESS_MAX`] for clients that do not come from this machine.
+    /// [`PER_ADDRESS_MAX`] for clients that do not come from this machine, and none for those that do.
     #[must_use]
     pub fn new(max: usize, max_per_address: Option<usize>) -> Arc<Self> {
         Self::of(ConnectionLimits { max, max_per_address, ..ConnectionLimits::default() })
@@ -198,14 +200,12 @@ impl ConnectionLimit {
     /// One with these limits.
     #[must_use]
     pub fn of(limits: ConnectionLimits) -> Arc<Self> {
-        let ConnectionLimits { max, max_per_address, role, proxies } = limits;
+        let ConnectionLimits { max, max_per_address, max_on_loopback, role, proxies } = limits;
         let limit = |max| if max == 0 { usize::MAX } else { max };
-        let counts_loopback = max_per_address.is_some();
-        let max_per_address = limit(max_per_address.unwrap_or(PER_ADDRESS_MAX));
         Arc::new(Self {
             max: limit(max),
-            max_per_address,
-            counts_loopback,
+            max_per_address: limit(max_per_address.unwrap_or(PER_ADDRESS_MAX)),
+            max_on_loopback: limit(max_on_loopback.or(max_per_address).unwrap_or(0)),
             role,
             proxies,
             open: AtomicUsize::new(0),
@@ -216,7 +216,12 @@ impl ConnectionLimit {
     /// Asks for a pass: a reserved one when a limit is reached, none when those are given out too.
     #[must_use]
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Permit> {
-        let peer = self.peer(address);
+        self.enter_as(self.peer(address), address)
+    }
+
+    /// The same for a peer of which it is known what is believed.
+    #[must_use]
+    pub fn enter_as(self: &Arc<Self>, peer: Peer, address: IpAddr) -> Option<Permit> {
         let mut addresses = self.lock();
         let known = addresses.index.find(&addresses.counts, &address);
         let (open, kept) = known
@@ -254,7 +259,7 @@ impl ConnectionLimit {
 
     /// Whether a client that has so many open may have no more.
     fn is_full_for(&self, address: IpAddr, open: usize) -> bool {
-        open >= self.max_per_address && (self.counts_loopback || !address.is_loopback())
+        open >= if address.is_loopback() { self.max_on_loopback } else { self.max_per_address }
     }
 
     fn lock(&self) -> MutexGuard<'_, Addresses> {

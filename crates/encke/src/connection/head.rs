@@ -33,24 +33,11 @@ pub fn read<'a>(bytes: &'a [u8], endpoints: &Endpoints) -> Verdict<'a> {
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Partial) => Verdict::More,
-        Ok(httparse::Status::Complete(length)) => match waiting(&request, endpoints) {
-            Some((number, waiting)) => with_body(bytes, number, waiting, length),
-            None => Verdict::Handoff,
-        },
+        Ok(httparse::Status::Complete(length)) => {
+            waiting(bytes, &request, length, endpoints).unwrap_or(Verdict::Handoff)
+        }
         Err(_) => Verdict::Handoff,
     }
-}
-
-/// The same with its body. A body that does not come with its head in [`HEAD_MAX_BYTES`] is waited for
-/// elsewhere, where fewer are at a time.
-fn with_body<'a>(bytes: &'a [u8], number: usize, mut waiting: Waiting<'a>, head_bytes: usize) -> Verdict<'a> {
-    let length = head_bytes + waiting.body_bytes;
-    if length > HEAD_MAX_BYTES {
-        return Verdict::Handoff;
-    }
-    let Some(body) = bytes.get(head_bytes..length) else { return Verdict::More };
-    waiting.body = body;
-    Verdict::Waits(number, waiting, length)
 }
 
 /// The origin of the page that a request comes from, by as much of its head as is there: for answers to what
@@ -75,7 +62,14 @@ fn has_forbidden(query: &str) -> bool {
     query.bytes().fold(false, |found, byte| found | matches!(byte, b'"' | b'#' | b'<' | b'>' | b'\x7f'))
 }
 
-fn waiting<'a>(request: &httparse::Request<'_, 'a>, endpoints: &Endpoints) -> Option<(usize, Waiting<'a>)> {
+/// The request, with its body; none if it is not to be read here. A body that does not come with its head in
+/// [`HEAD_MAX_BYTES`] is waited for elsewhere, where fewer are at a time.
+fn waiting<'a>(
+    bytes: &'a [u8],
+    request: &httparse::Request<'_, 'a>,
+    head_bytes: usize,
+    endpoints: &Endpoints,
+) -> Option<Verdict<'a>> {
     // hyper reads HTTP/1.0, whose rules for keeping a connection are others.
     if request.version != Some(1) {
         return None;
@@ -86,13 +80,21 @@ fn waiting<'a>(request: &httparse::Request<'_, 'a>, endpoints: &Endpoints) -> Op
     }
     let (number, address) = endpoints.find(request.method?, path, query)?;
     let mut waiting = Waiting::new(&address, path, query);
+    waiting.choose(endpoints.chosen_headers());
     for field in request.headers.iter() {
         let value = std::str::from_utf8(field.value).ok()?;
         if !waiting.take(field.name, value) {
             return None;
         }
     }
-    waiting.host.is_some().then_some((number, waiting))
+    waiting.host?;
+    let length = head_bytes + waiting.body_bytes;
+    if length > HEAD_MAX_BYTES {
+        return None;
+    }
+    let Some(body) = bytes.get(head_bytes..length) else { return Some(Verdict::More) };
+    waiting.body = body;
+    Some(Verdict::Waits(number, waiting, length))
 }
 
 #[cfg(test)]
@@ -134,10 +136,10 @@ mod tests {
         let admit = Admit {
             auth,
             stopping: Stopping::default(),
-            origins: Arc::new([]),
             hold_s: 25,
             rate_limits: Arc::default(),
             compression: false,
+            decisions: None,
         };
         let all = [
             At(Method::Get, Path::Is("/v1/poll"), None, false),

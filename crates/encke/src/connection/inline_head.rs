@@ -102,9 +102,10 @@ fn asking<'a>(
             once(&mut credentials.authorization, value)?;
         } else if is("host") {
             once(&mut credentials.host, value)?;
-        } else if ["transfer-encoding", "content-encoding", "expect", "upgrade", "trailer", "te"]
-            .into_iter()
-            .any(is)
+        } else if (routes.leave_traced() && is("traceparent"))
+            || ["transfer-encoding", "content-encoding", "expect", "upgrade", "trailer", "te"]
+                .into_iter()
+                .any(is)
         {
             return None;
         }
@@ -167,6 +168,15 @@ mod tests {
         }
         let twice = GOOD.replace("Host: a\r\n", "Host: a\r\nContent-Type: application/json\r\n");
         assert!(matches!(read(twice.as_bytes(), &routes()), Verdict::Handoff));
+    }
+
+    #[test]
+    fn a_request_that_names_a_trace_is_left_to_hyper_where_traces_are_recorded() {
+        let text = GOOD.replace("Host: a\r\n", "Host: a\r\nTraceparent: 00-a-b-01\r\n");
+        assert!(matches!(read(text.as_bytes(), &routes()), Verdict::Inline(_)));
+        let recording = routes().leaving_traced(true);
+        assert!(matches!(read(text.as_bytes(), &recording), Verdict::Handoff));
+        assert!(matches!(read(GOOD.as_bytes(), &recording), Verdict::Inline(_)));
     }
 
     #[test]

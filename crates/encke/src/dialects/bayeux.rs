@@ -6,6 +6,7 @@
 //! keep no cursor ([`session`]); with an engine that outlives the process it is written down as well
 //! ([`journal`]), so that a session goes on after a restart or on another node.
 
+mod admission;
 mod batch;
 mod browsers;
 mod connect;

@@ -8,10 +8,10 @@ mod browser;
 mod by_cookie;
 mod by_timestamp;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    Json as Answer, Router,
+    Extension, Json as Answer, Router,
     extract::{Request, State},
     response::{IntoResponse, Response},
     routing::{any, post},
@@ -30,8 +30,9 @@ use crate::{
     admission::{self, Admit, Endpoint, Verdict},
     app::App,
     auth::{Credentials, cookies},
+    commands::{may_come, publishes_from},
     config::Config,
-    http::{body, refusal::Refused, response::JSON},
+    http::{body, client_address::ClientAddress, refusal::Refused, response::JSON},
     publishing::publish_to,
     transports::{RequestState, TransportContext},
 };
@@ -84,12 +85,17 @@ async fn not_to_be_held() -> Refused {
 }
 
 /// Publishes the form field `msg`.
-async fn write(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refused> {
+async fn write(
+    State(app): State<Arc<App>>,
+    from: Option<Extension<ClientAddress>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let from = from.map(|Extension(ClientAddress(address))| address);
     body::require_type(request.headers(), "application/x-www-form-urlencoded")?;
     let form = body::read(request).await?;
     let form = std::str::from_utf8(&form).map_err(|_| Refused::bad("the form is not UTF-8"))?;
     let msg = field(form, "msg")?.filter(|msg| !msg.is_empty());
-    publish(&app, &msg.ok_or_else(|| Refused::bad("missing field `msg`"))?).await?;
+    publish(&app, from, &msg.ok_or_else(|| Refused::bad("missing field `msg`"))?).await?;
     Ok(([(header::CONTENT_TYPE, JSON)], "{}").into_response())
 }
 
@@ -120,12 +126,14 @@ fn is_https(headers: &HeaderMap) -> bool {
     Credentials::of(&Method::POST, headers, None).is_https()
 }
 
-/// Publishes what a script has said.
-async fn publish(app: &App, msg: &str) -> Result<(), Refused> {
+/// Publishes what a script has said from an address, where that is known.
+async fn publish(app: &App, from: Option<IpAddr>, msg: &str) -> Result<(), Refused> {
     let data = serde_json::value::to_raw_value(msg).map_err(|_| Refused::from(ErrorCode::Internal))?;
     let (access, channel) = (app.auth.access(), channel()?);
     access.check_anonymous(Action::Publish, &channel)?;
     access.check_size(&channel, data.get().len())?;
+    publishes_from(app, from, Some(&data))?;
+    may_come(app, &channel)?;
     // A string is compact as it is written. Who wrote it is not said: a browser's id is what entitles it to
     // stop.
     publish_to(app, vec![channel], data.into(), None, None).await?;
@@ -133,8 +141,8 @@ async fn publish(app: &App, msg: &str) -> Result<(), Refused> {
 }
 
 /// The answer to a message that was published, as a verdict.
-async fn published(app: &App, msg: &str, request_state: RequestState) -> Verdict {
-    match publish(app, msg).await {
+async fn published(app: &App, from: Option<IpAddr>, msg: &str, request_state: RequestState) -> Verdict {
+    match publish(app, from, msg).await {
         Ok(()) => Verdict::Answered(
             Box::new(admission::Answer {
                 status: 200,

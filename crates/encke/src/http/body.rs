@@ -57,6 +57,11 @@ pub(crate) async fn read_json(request: Request, max_bytes: usize) -> Result<Byte
     read_within(request.into_body(), max_bytes, BODY_WITHIN).await
 }
 
+/// A whole body of any type, of at most `max_bytes`.
+pub(crate) async fn read_up_to(request: Request, max_bytes: usize) -> Result<Bytes, Refused> {
+    read_within(request.into_body(), max_bytes, BODY_WITHIN).await
+}
+
 /// A body that has nothing to say: it is empty, or an empty object.
 #[derive(Debug)]
 pub(crate) struct Nothing;

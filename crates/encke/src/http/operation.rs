@@ -13,7 +13,14 @@ use super::refusal::Refused;
 /// API and what tells how the process is.
 #[must_use]
 pub fn is_operation(path: &str) -> bool {
-    path.starts_with("/api/") || matches!(path, "/healthz" | "/readyz" | "/metrics")
+    path.starts_with("/api/") || path == "/metrics" || is_probe(path)
+}
+
+/// Whether it is what tells supervisors and balancers how the process is: answered to any client, in few
+/// bytes.
+#[must_use]
+pub fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
 }
 
 /// Marks a request that came in one of the places that are kept for operators, and does not belong there. Its

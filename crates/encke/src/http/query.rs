@@ -1,7 +1,7 @@
 //! Queries, read as strictly as bodies, and the paging that lists share.
 
 use axum::extract::FromRequestParts;
-use encke_proto::ErrorCode;
+use encke_proto::{ErrorCode, NameFilter, limits::NAME_MAX_BYTES};
 use http::request::Parts;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -34,6 +34,15 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<usize, Refused> {
         Some(asked) => Ok(usize::try_from(asked).unwrap_or(LIMIT_MAX).min(LIMIT_MAX)),
         None => Ok(LIMIT_DEFAULT),
     }
+}
+
+/// Which names of a list are wanted: that contain `q` and begin with `prefix`.
+pub(crate) fn filter(q: Option<&str>, prefix: Option<&str>) -> Result<NameFilter, Refused> {
+    let [contains, prefix] = [q, prefix].map(Option::unwrap_or_default);
+    if contains.len().max(prefix.len()) > NAME_MAX_BYTES {
+        return Err(Refused::bad(format!("`q` and `prefix` have at most {NAME_MAX_BYTES} bytes")));
+    }
+    Ok(NameFilter { prefix: prefix.to_owned(), contains: contains.to_owned() })
 }
 
 /// Cuts a list that has one entry more than asked for, and tells where the next page begins: behind the last

@@ -33,7 +33,7 @@ use self::{
     route::Answers,
 };
 use super::{certificates::Certificates, validity::Validity};
-use crate::{clock::Clock, config::Config, random};
+use crate::{clock::Clock, config::Config, metrics::Metrics, random};
 
 pub use route::CHALLENGE_PATH;
 
@@ -101,7 +101,6 @@ impl Acme {
 
     /// Orders and renews until the server stops.
     pub async fn run(self, clock: Arc<dyn Clock>, mut stopping: watch::Receiver<bool>) {
-        describe();
         tracing::info!(
             names = ?self.orders.names,
             directory = self.orders.directory,
@@ -119,17 +118,6 @@ impl Acme {
             _ = stopping.wait_for(|stops| *stops) => {}
         }
     }
-}
-
-fn describe() {
-    metrics::describe_counter!(
-        "encke_tls_acme_orders_total",
-        "Orders of a certificate by ACME, by their outcome; `issued` is the only good one."
-    );
-    metrics::describe_gauge!(
-        "encke_tls_acme_names_missing",
-        "Names of `tls_acme` that there is no valid certificate for."
-    );
 }
 
 /// Keeps the certificate good: the state between two looks.
@@ -182,7 +170,8 @@ impl Keeper {
             let kept = kept.of(&self.acme.orders.names);
             self.attempts = self.attempts.clone().or_later(kept);
         }
-        metrics::gauge!("encke_tls_acme_names_missing").set(self.missing().len() as f64);
+        let missing = i64::try_from(self.missing().len()).unwrap_or(i64::MAX);
+        Metrics::global().tls_acme_names_missing.set(missing);
     }
 
     fn shown(&self) -> Option<(Arc<CertifiedKey>, Validity)> {
@@ -285,7 +274,7 @@ impl Keeper {
             tracing::warn!(%error, "a certificate was got, and not that it was");
         }
         self.look().await;
-        metrics::counter!("encke_tls_acme_orders_total", "outcome" => "issued").increment(1);
+        Metrics::global().tls_acme_orders.of("issued").inc();
         let not_after_s = self.shown().map(|(_, validity)| validity.not_after_s);
         let (names, kind) = (&self.acme.orders.names, kind.name());
         tracing::info!(?names, kind, not_after_s, "a certificate was got by ACME");
@@ -304,7 +293,7 @@ impl Keeper {
         self.attempts.fail(error.failure(), now_s, retry_s, fraction());
         // If that cannot be kept, nothing will be ordered.
         let _ = self.keep(self.attempts.clone()).await;
-        metrics::counter!("encke_tls_acme_orders_total", "outcome" => error.outcome()).increment(1);
+        Metrics::global().tls_acme_orders.of(error.outcome()).inc();
         let (missing, again_s) = (self.missing(), self.attempts.wait_s(self.now_s()));
         if missing.is_empty() {
             tracing::warn!(%error, again_s, "the certificate could not be renewed by ACME");

@@ -23,13 +23,18 @@ use tokio::{
 
 use crate::connection::Permit;
 
-use super::long_head;
+use super::{
+    long_head,
+    progress::{SocketProgress, StreamProgress},
+};
 
 /// How long a client may go on sending after an answer that ends its connection, in how large pieces that is
 /// read, and how many of them.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 const LINGER_READ_BYTES: usize = 16 * 1024;
 const LINGER_READS_MAX: usize = 64;
+/// How much of an answer HTTP/2 is given at a time: what it has of one is kept, whatever the client takes.
+const PIECE_MAX_BYTES: usize = 8 * 1024;
 
 /// How long a connection may take.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +43,7 @@ pub(super) struct Times {
     pub(super) head: Duration,
     /// Between two requests.
     pub(super) rest: Duration,
-    /// A client that takes nothing of what is written to it.
+    /// A client that takes nothing of what is written to it, or hardly anything.
     pub(super) stalled: Duration,
 }
 
@@ -49,8 +54,10 @@ pub(super) enum Over {
     Head,
     /// No request has come.
     Rest,
-    /// Nothing was taken.
+    /// The socket takes too little.
     Stalled,
+    /// The client lets no answer come, by HTTP/2's windows.
+    HeldBack,
 }
 
 /// What a connection is doing; shared by its socket, its service and its driver.
@@ -67,8 +74,12 @@ struct State {
     began: bool,
     /// Whether the requests come over HTTP/2, where bytes between two of them may be anything.
     multiplexed: bool,
-    /// Since when the socket takes nothing of what is to be written.
-    blocked: Option<Instant>,
+    /// What the socket takes.
+    socket: SocketProgress,
+    /// What the streams of HTTP/2 take.
+    streams: StreamProgress,
+    /// How many streams there were.
+    streams_begun: u64,
     /// Whether something was written since the connection was last found resting.
     wrote: bool,
     /// Whether what hyper writes next can only be an answer of its own: all answers were flushed, and
@@ -87,7 +98,9 @@ impl Activity {
             unread: 0,
             began: false,
             multiplexed: false,
-            blocked: None,
+            socket: SocketProgress::default(),
+            streams: StreamProgress::default(),
+            streams_begun: 0,
             wrote: false,
             flushed: true,
             since: Instant::now(),
@@ -110,8 +123,11 @@ impl Activity {
         state.flushed = false;
         state.under_way += 1;
         state.unread += usize::from(has_body);
+        state.streams_begun += u64::from(multiplexed);
+        let stream = multiplexed.then_some(state.streams_begun);
         drop(state);
-        (Unread(has_body.then(|| Arc::clone(self))), UnderWay { activity: Arc::clone(self), permit: None })
+        let under_way = UnderWay { activity: Arc::clone(self), stream, permit: None };
+        (Unread(has_body.then(|| Arc::clone(self))), under_way)
     }
 
     /// Whether a request's body was not read to its end, so that the connection cannot go on.
@@ -121,14 +137,16 @@ impl Activity {
 
     /// Whether the socket did not take all of what was last written to it.
     pub(super) fn is_blocked(&self) -> bool {
-        self.lock().blocked.is_some()
+        self.lock().socket.is_behind()
     }
 
     /// When the time is over that the connection has for what it is doing now, if that is bounded here.
     fn deadline(&self, times: &Times) -> Option<(Instant, Over)> {
         let mut state = self.lock();
-        if let Some(blocked) = state.blocked {
-            return Some((blocked + times.stalled, Over::Stalled));
+        let stalled = state.socket.deadline(times.stalled).map(|deadline| (deadline, Over::Stalled));
+        let held_back = state.streams.deadline(times.stalled).map(|deadline| (deadline, Over::HeldBack));
+        if let Some(first) = stalled.into_iter().chain(held_back).min_by_key(|(deadline, _)| *deadline) {
+            return Some(first);
         }
         if state.under_way > 0 {
             return None;
@@ -148,9 +166,10 @@ impl Activity {
         }
     }
 
-    fn lingers(&self) -> bool {
+    /// Whether the client may still send something, and has been answered.
+    fn lingers(&self, has_more: bool) -> bool {
         let state = self.lock();
-        state.wrote
+        state.wrote && (has_more || state.unread > 0)
     }
 }
 
@@ -171,6 +190,8 @@ impl Unread {
 #[derive(Debug)]
 pub(super) struct UnderWay {
     activity: Arc<Activity>,
+    /// The number of its stream, over HTTP/2.
+    stream: Option<u64>,
     /// What counts for its client meanwhile, where several share the connection.
     permit: Option<Permit>,
 }
@@ -180,11 +201,27 @@ impl UnderWay {
     pub(super) fn keep(&mut self, permit: Option<Permit>) {
         self.permit = permit;
     }
+
+    /// The answer is there.
+    fn answered(&self) {
+        if let Some(stream) = self.stream {
+            self.activity.lock().streams.hold_back(stream, Instant::now());
+        }
+    }
+
+    /// HTTP/2 has asked for more of the answer, as it does only when the client lets that come.
+    fn asked(&self, stream: u64, gives: bool) {
+        let streams = &mut self.activity.lock().streams;
+        if gives { streams.moved(stream, Instant::now()) } else { streams.caught_up(stream) }
+    }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.activity.lock();
+        if let Some(stream) = self.stream {
+            state.streams.caught_up(stream);
+        }
         state.under_way = state.under_way.saturating_sub(1);
         state.since = Instant::now();
     }
@@ -226,27 +263,56 @@ impl<B: Body + Unpin> Body for Asked<B> {
 /// The body of an answer, which is under way until hyper has done with it.
 #[derive(Debug)]
 pub(super) struct Answered<B> {
-    pub(super) body: B,
-    pub(super) _under_way: UnderWay,
+    body: B,
+    under_way: UnderWay,
+    /// What it has given and HTTP/2 has not been given.
+    rest: Bytes,
 }
 
-impl<B: Body + Unpin> Body for Answered<B> {
-    type Data = B::Data;
+impl<B> Answered<B> {
+    pub(super) fn new(body: B, under_way: UnderWay) -> Self {
+        under_way.answered();
+        Self { body, under_way, rest: Bytes::new() }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Answered<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Self { body, under_way, rest } = self.get_mut();
+        let Some(stream) = under_way.stream else { return Pin::new(body).poll_frame(cx) };
+        let mut polled = if rest.is_empty() {
+            Pin::new(body).poll_frame(cx)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(std::mem::take(rest)))))
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(data) = frame.data_mut()
+            && data.len() > PIECE_MAX_BYTES
+        {
+            *rest = data.split_off(PIECE_MAX_BYTES);
+        }
+        under_way.asked(stream, matches!(polled, Poll::Ready(Some(_))));
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (rest, mut hint) = (self.rest.len() as u64, self.body.size_hint());
+        let (lower, upper) = (hint.lower() + rest, hint.upper().map(|upper| upper + rest));
+        if let Some(upper) = upper {
+            hint.set_upper(upper);
+        }
+        hint.set_lower(lower);
+        hint
     }
 }
 
@@ -263,10 +329,13 @@ impl Watch {
         Self { activity, times, sleep: Box::pin(sleep_until(Instant::now())) }
     }
 
-    /// From now on the connection may rest for so long.
-    pub(super) fn rests_no_longer_than(&mut self, rest: Duration) {
+    /// From now on the connection may rest, and take nothing, for so long.
+    pub(super) fn ends_within(&mut self, rest: Duration) {
         self.times.rest = rest;
-        self.activity.lock().since = Instant::now();
+        self.times.stalled = self.times.stalled.min(rest);
+        let (mut state, now) = (self.activity.lock(), Instant::now());
+        state.since = now;
+        state.streams.begin_anew(now);
     }
 
     /// To be polled whenever the connection was, and is not done. Then all that it has to write was offered
@@ -289,6 +358,8 @@ pub(super) struct Watched<S> {
     pub(super) socket: S,
     /// What becomes of hyper's refusal of a head that is too long.
     pub(super) long_head: LongHead,
+    /// Whether the client is waited for at the end although all of its request was read.
+    lingers: bool,
     activity: Arc<Activity>,
     linger: Option<Linger>,
 }
@@ -313,7 +384,13 @@ struct Linger {
 
 impl<S> Watched<S> {
     pub(super) fn new(before: Bytes, socket: S, activity: Arc<Activity>) -> Self {
-        Self { before, socket, long_head: LongHead::PassedOn, activity, linger: None }
+        Self { before, socket, long_head: LongHead::PassedOn, lingers: true, activity, linger: None }
+    }
+
+    /// The same for a connection of HTTP/1.1, whose long heads are refused in words of our own. `lingers`:
+    /// whether its client is waited for at the end although all of its request was read.
+    pub(super) fn http_1(before: Bytes, socket: S, activity: Arc<Activity>, lingers: bool) -> Self {
+        Self { long_head: LongHead::HeldBack, lingers, ..Self::new(before, socket, activity) }
     }
 
     /// Whether hyper refuses a long head with these bytes, and that is left unsaid. The bytes of an
@@ -330,12 +407,12 @@ impl<S> Watched<S> {
 
     fn note_blocked(&self, written: &Poll<io::Result<usize>>) {
         let mut state = self.activity.lock();
-        if written.is_pending() {
-            state.blocked.get_or_insert_with(Instant::now);
-        } else {
-            state.blocked = None;
-            state.wrote = true;
-        }
+        let taken = match written {
+            Poll::Pending => None,
+            Poll::Ready(written) => Some(written.as_ref().copied().unwrap_or_default()),
+        };
+        state.socket.offered(taken, Instant::now());
+        state.wrote |= taken.is_some();
     }
 }
 
@@ -394,9 +471,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
         let mut state = self.activity.lock();
         if flushed.is_pending() {
-            state.blocked.get_or_insert_with(Instant::now);
+            state.socket.offered(None, Instant::now());
         } else {
-            state.blocked = None;
+            state.socket.caught_up();
             // hyper flushes when it has written all that it was given.
             state.flushed |= state.under_way == 0 && matches!(flushed, Poll::Ready(Ok(())));
         }
@@ -416,7 +493,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             Some(linger) => linger,
             None => {
                 ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
-                if !this.activity.lingers() {
+                if !this.activity.lingers(this.lingers) {
                     return Poll::Ready(Ok(()));
                 }
                 let until = Box::pin(sleep_until(Instant::now() + LINGER_MAX));
@@ -488,7 +565,7 @@ mod tests {
         let service = service_fn(move |request: Request<Incoming>| {
             let (_, under_way) = activity.begin(false, !request.body().is_end_stream());
             let length = frames.iter().map(|frame| frame.len()).sum::<usize>();
-            let body = Answered { body: Frames { left: frames, ready: false }, _under_way: under_way };
+            let body = Answered::new(Frames { left: frames, ready: false }, under_way);
             async move { Response::builder().header(header::CONTENT_LENGTH, length).body(body) }
         });
         let serving = tokio::spawn(async move {

@@ -25,6 +25,7 @@ use crate::{
     config::{CertificateFiles, Config},
     file_thread::FileThread,
     logging::SETTINGS,
+    metrics::Metrics,
     regular_file,
     reload::{Change, Problem, Reload},
 };
@@ -92,14 +93,6 @@ impl Certificates {
         files: Vec<CertificateFiles>,
         acme: Option<PathBuf>,
     ) -> Result<Self, CertificateError> {
-        metrics::describe_gauge!(
-            "encke_tls_certificate_not_after_seconds",
-            "The last second in which a certificate is valid, since 1970."
-        );
-        metrics::describe_counter!(
-            "encke_tls_certificate_errors_total",
-            "Changed certificates that cannot be used; the old ones stay."
-        );
         let thread = FileThread::new();
         let by_acme = acme.clone();
         let all = thread.run(move || load_all(files, by_acme)).await.map_err(CertificateError::Unread)??;
@@ -113,8 +106,17 @@ impl Certificates {
     }
 
     fn replace(&self, all: Arc<[Certificate]>) {
-        *self.all.write().unwrap_or_else(PoisonError::into_inner) = all;
+        let before = std::mem::replace(&mut *self.all.write().unwrap_or_else(PoisonError::into_inner), all);
+        self.forget(&before);
         self.note_speed();
+    }
+
+    /// Takes those among the metrics away that are not in use any more.
+    fn forget(&self, before: &[Certificate]) {
+        let all = self.all();
+        for gone in before.iter().filter(|old| all.iter().all(|new| new.files.cert != old.files.cert)) {
+            Metrics::global().tls_certificate_not_after_s.remove(gone.name());
+        }
     }
 
     /// Whether any has a key for RSA: a signature with one takes a millisecond or some, and with a curve a
@@ -138,6 +140,7 @@ impl Certificates {
     /// One that ends soon is reported, too, by the seconds since 1970.
     pub(super) async fn look(&self, now_s: i64) {
         let all = self.all();
+        let looked_at = Arc::clone(&all);
         let looked = self.files.run(move || {
             for certificate in all.iter() {
                 certificate.look();
@@ -145,7 +148,11 @@ impl Certificates {
             }
         });
         match looked.await {
-            Ok(()) => self.note_speed(),
+            Ok(()) => {
+                // Others may have been taken meanwhile.
+                self.forget(&looked_at);
+                self.note_speed();
+            }
             Err(error) => unusable(&error),
         }
     }
@@ -222,21 +229,24 @@ impl Certificate {
 
 /// Tells of a certificate that cannot be used in the place of an old one.
 fn unusable(error: &dyn std::fmt::Display) {
-    metrics::counter!("encke_tls_certificate_errors_total").increment(1);
+    Metrics::global().tls_certificate_errors.inc();
     tracing::warn!(target: SETTINGS, %error, "the new certificate cannot be used");
 }
 
 impl Certificate {
+    /// What it is called in metrics and the log.
+    fn name(&self) -> String {
+        self.files.cert.display().to_string()
+    }
+
     /// Warns of its end, once a day. True when it did.
     fn warn(&self, now_s: i64) -> bool {
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         let end = now.as_ref().and_then(|loaded| Some((loaded.not_after_s?, loaded.warns_days)));
         drop(now);
         let Some((not_after_s, warns_days)) = end else { return false };
-        let cert = self.files.cert.display().to_string();
-        // Seconds since 1970 are whole in a float for long.
-        metrics::gauge!("encke_tls_certificate_not_after_seconds", "cert" => cert.clone())
-            .set(not_after_s as f64);
+        let cert = self.name();
+        Metrics::global().tls_certificate_not_after_s.of(cert.clone()).set(not_after_s);
         let left_days = (not_after_s - now_s).div_euclid(DAY_S).clamp(-1, warns_days);
         if self.warned_days.swap(left_days, Ordering::Relaxed) == left_days || left_days == warns_days {
             return false;
@@ -301,6 +311,12 @@ fn load_all(
     all.collect()
 }
 
+/// Why a certificate cannot be used, if it cannot.
+#[must_use]
+pub fn certificate_problem(files: &CertificateFiles) -> Option<CertificateError> {
+    read(files).err()
+}
+
 fn read(files: &CertificateFiles) -> Result<Loaded, CertificateError> {
     let changed = changed(files);
     let failed = |path: &PathBuf, error: String| CertificateError::File(path.clone(), error);
@@ -332,6 +348,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::metrics::TextForm;
 
     fn certify(dir: &Path, file: &str, names: &[&str]) -> CertificateFiles {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -372,6 +389,26 @@ mod tests {
             "whose signature it can check"
         );
         assert!(certificates.choose(None, |_| false).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_taken_out_is_told_of_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let [stays, goes] = ["stays", "goes"].map(|name| certify(dir.path(), name, &["a.example"]));
+        let certificates = Certificates::load(vec![stays.clone(), goes.clone()], None).await.unwrap();
+        let before = certificates.all();
+        let told = || {
+            let text = Metrics::global().render(TextForm::Prometheus, Vec::new());
+            [&stays, &goes].map(|files| text.contains(files.cert.to_str().unwrap()))
+        };
+        certificates.look(0).await;
+        assert_eq!(told(), [true, true]);
+        certificates.replace(load_all(vec![stays.clone()], None).unwrap());
+        assert_eq!(told(), [true, false]);
+        // A look that was under way may tell of it once more.
+        before.iter().for_each(|certificate| assert!(!certificate.warn(0)));
+        certificates.forget(&before);
+        assert_eq!(told(), [true, false]);
     }
 
     #[tokio::test]

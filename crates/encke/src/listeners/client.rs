@@ -1,15 +1,17 @@
 //! Whom the requests of a connection that hyper has are from, and what they may say about it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use axum::{body::Body, response::IntoResponse};
 use encke_proto::{ErrorCode, Time};
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use tokio::net::TcpStream;
 
+use super::request_limit::RequestLimit;
 use crate::{
     admission::{Admit, Verdict},
-    connection::{ForwardedFields, Peer, Permit},
+    auth::TOKEN_IN_BODY,
+    connection::{ForwardedFields, LOCAL, Peer, Permit, peer_ip},
     http::{client_address::ClientAddress, refusal::Refused},
 };
 
@@ -88,14 +90,16 @@ pub(super) fn count_failure(
     }
 }
 
-/// Whether a request brings something that may show who sends it; without, nothing is guessed.
-pub(super) fn brings_credentials<B>(request: &Request<B>) -> bool {
+/// Whether a request brings something that may show who sends it; without, nothing is guessed. The header
+/// fields that the application chose do.
+pub(super) fn brings_credentials<B>(admit: &Admit, request: &Request<B>) -> bool {
     let (headers, uri) = (request.headers(), request.uri());
     headers.contains_key(header::AUTHORIZATION)
         || headers.contains_key(header::COOKIE)
+        || admit.auth.chosen_headers().iter().any(|chosen| headers.contains_key(chosen.as_str()))
         || uri.query().is_some_and(|query| query.contains("ticket="))
-        // A login brings its token in its body.
-        || uri.path() == "/v1/login"
+        // These bring a token in their body.
+        || TOKEN_IN_BODY.contains(&uri.path())
 }
 
 /// The same for a request that was to wait, and is still to be answered by the table.
@@ -122,28 +126,35 @@ fn note_tls<B>(is_tls: bool, request: &mut Request<B>) {
 }
 
 /// Takes in a request on a connection that has one at a time: from which address it is, whether it brings
-/// something that may show who sends it, and whether that client may have the connection.
+/// something that may show who sends it, and whether that client may have the connection and its place.
 pub(super) fn receive<B>(
-    permit: &Permit,
+    admit: &Admit,
+    (permit, place): (&Permit, Option<&Permit>),
     peer: IpAddr,
     is_tls: bool,
     request: &mut Request<B>,
 ) -> ((IpAddr, bool), Result<(), Refused>) {
     let address = identify(permit, peer, request);
     note_tls(is_tls, request);
-    ((address, brings_credentials(request)), count(permit, address))
+    ((address, brings_credentials(admit, request)), count((permit, place), address))
 }
 
 /// Counts a connection for the client whose request a proxy passes on over it.
 ///
 /// # Errors
 /// `overloaded` for a client that has too many.
-fn count(permit: &Permit, client: IpAddr) -> Result<(), Refused> {
+fn count((permit, place): (&Permit, Option<&Permit>), client: IpAddr) -> Result<(), Refused> {
     // A place that is kept for operators serves nothing else, whichever client asks.
-    if permit.peer() != Peer::Proxy || permit.is_reserved() || permit.move_to(client) {
+    if permit.peer() != Peer::Proxy || permit.is_reserved() {
         return Ok(());
     }
-    Err(Refused::new(ErrorCode::Overloaded, "too many connections"))
+    if !permit.move_to(client) {
+        return Err(Refused::new(ErrorCode::Overloaded, "too many connections"));
+    }
+    if place.is_some_and(|place| !RequestLimit::move_to(place, client)) {
+        return Err(Refused::new(ErrorCode::Overloaded, "too many requests at a time"));
+    }
+    Ok(())
 }
 
 /// One connection more for the client whose request a proxy passes on over a connection of many requests.
@@ -160,7 +171,8 @@ pub(super) fn beside(permit: &Permit, client: IpAddr) -> Result<Option<Permit>, 
 
 /// The address of a connection. What it counts for may be that of a client behind it.
 pub(super) fn peer_address(socket: &TcpStream, permit: &Permit) -> IpAddr {
-    let of_socket = || socket.peer_addr().ok().map(|address| address.ip());
-    let address = if permit.peer() == Peer::Proxy { of_socket() } else { permit.address() };
-    address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    if permit.peer() == Peer::Proxy {
+        return peer_ip(socket.peer_addr());
+    }
+    permit.address().unwrap_or(LOCAL)
 }

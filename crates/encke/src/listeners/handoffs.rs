@@ -9,11 +9,13 @@ use super::{
     handshake::Handshakes,
     http_2::Http2,
     hyper_bridge::HyperBridge,
-    hyper_server::{ADMIN_CONNECTIONS_MAX, CONNECTIONS_MAX, HyperServer, Scope, times},
+    hyper_server::{HyperServer, times},
     hyper_socket::HyperSocket,
+    request_limit::RequestLimit,
 };
 use crate::{
-    connection::{ListenerRole, RESERVED_MAX},
+    connection::ListenerRole,
+    http::DateLine,
     shards::{Handoff, Resting, count_failed_handshake, count_handshake},
 };
 
@@ -23,12 +25,13 @@ pub struct Handoffs {
     hyper_server: HyperServer,
     http_2: Http2,
     handshakes: Handshakes,
+    request_limit: RequestLimit,
 }
 
 impl Handoffs {
-    /// Requests are answered as `hyper_server` does.
+    /// Requests are answered as `hyper_server` does, on so many connections.
     #[must_use]
-    pub fn new(hyper_server: HyperServer) -> Self {
+    pub fn new(hyper_server: HyperServer, request_limit: RequestLimit) -> Self {
         let HyperServer { routers, admit, endpoints, shards, clock, timeouts, https, stopping } =
             &hyper_server;
         let http_2 = Http2 {
@@ -44,52 +47,47 @@ impl Handoffs {
             stopping: stopping.clone(),
         };
         let handshakes = Handshakes::new(times(timeouts).head);
-        Self { hyper_server, http_2, handshakes }
+        Self { hyper_server, http_2, handshakes, request_limit }
     }
 
-    /// Serves connections until their senders are gone and they are done.
+    /// Serves connections until their senders are gone and they are done. There are no more than have a
+    /// permit of their listener.
     pub async fn run(self, mut handoffs: mpsc::Receiver<Handoff>) {
         let mut connections = JoinSet::new();
-        // Those of HTTP/2 stay as long as their clients do, and handshakes are bounded where they begin; so
-        // they do not take the places of others.
-        let mut lasting = JoinSet::new();
-        // Nor do clients take those of operators, who have a listener of their own.
-        let mut admin = JoinSet::new();
         loop {
             tokio::select! {
                 handoff = handoffs.recv() => match handoff {
-                    Some(handoff) if handoff.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) => {
-                        lasting.spawn(self.clone().make_handshake(handoff));
+                    Some(handoff) => {
+                        connections.spawn(self.clone().serve(handoff));
                     }
-                    Some(Handoff { socket, tls: Some(tls), bytes, permit, .. }) if tls.is_http_2() => {
-                        let Ok(socket) = TcpStream::from_std(socket) else { continue };
-                        lasting.spawn(self.http_2.clone().serve(socket, tls, bytes, permit));
-                    }
-                    Some(handoff) if handoff.permit.role() == ListenerRole::Admin => {
-                        if admin.len() < ADMIN_CONNECTIONS_MAX + RESERVED_MAX {
-                            let scope = Scope::of(&handoff.permit);
-                            admin.spawn(self.hyper_server.clone().serve(handoff, scope));
-                        }
-                    }
-                    Some(handoff) if connections.len() < CONNECTIONS_MAX => {
-                        let scope = Scope::of(&handoff.permit);
-                        connections.spawn(self.hyper_server.clone().serve(handoff, scope));
-                    }
-                    Some(handoff) if connections.len() < CONNECTIONS_MAX + RESERVED_MAX => {
-                        connections.spawn(self.hyper_server.clone().serve(handoff, Scope::Operation));
-                    }
-                    // Dropping it frees the socket; under such a load there is no better answer.
-                    Some(_) => tracing::warn!("too many connections for requests that do not wait"),
                     None => break,
                 },
                 Some(_) = connections.join_next() => {}
-                Some(_) = lasting.join_next() => {}
-                Some(_) = admin.join_next() => {}
             }
         }
         while connections.join_next().await.is_some() {}
-        while lasting.join_next().await.is_some() {}
-        while admin.join_next().await.is_some() {}
+    }
+
+    async fn serve(self, handoff: Handoff) {
+        match handoff {
+            Handoff { tls: Some(ref tls), .. } if tls.is_handshaking() => self.make_handshake(handoff).await,
+            Handoff { socket, tls: Some(tls), bytes, permit, .. } if tls.is_http_2() => {
+                let Ok(socket) = TcpStream::from_std(socket) else { return };
+                self.http_2.serve(socket, tls, bytes, permit).await;
+            }
+            // Clients do not take the places of operators, who have a listener of their own.
+            handoff if handoff.permit.role() == ListenerRole::Admin => {
+                self.hyper_server.serve(handoff, None).await;
+            }
+            handoff => {
+                let HyperServer { admit, clock, .. } = &self.hyper_server;
+                let now = clock.now().wall;
+                match self.request_limit.enter(&handoff, admit, now) {
+                    Some(place) => self.hyper_server.serve(handoff, Some(place)).await,
+                    None => handoff.refuse(admit, DateLine::default().at(now)),
+                }
+            }
+        }
     }
 
     /// Makes a handshake that is not for a shard's loop, and leads the connection on.

@@ -42,12 +42,13 @@ const HEADER_TABLE_BYTES: u32 = 1024;
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same of all requests on one connection.
 const WINDOW_BYTES: u32 = 128 * 1024;
-/// How much of an answer is kept until the client lets it come.
-const SEND_BYTES: usize = 16 * 1024;
+/// How much of an answer is kept until the client lets it come: one piece of it, as the table gives them.
+const SEND_BYTES: usize = 8 * 1024;
 /// How many requests may be taken back by a client before they are looked at (CVE-2023-44487); more ends the
 /// connection.
 const RESETS_MAX: usize = 20;
-/// How long a client that was told that its connection rested for too long may take to end it.
+/// How long a client that was told that its connection rested for too long, or that it lets no answer come,
+/// may take to end it.
 const PART_MAX: Duration = Duration::from_secs(2);
 /// How long a connection that is over is kept until its peer has acknowledged what was pushed on it, and how
 /// often that is looked at.
@@ -104,11 +105,13 @@ async fn drive<S>(
 {
     let (activity, times) = (Activity::new(), times(&timeouts));
     // A place that is kept for operators is left after each answer.
-    let rest = if Scope::of(&caller.permit) == Scope::All { times.rest } else { Duration::ZERO };
+    let rest = if Scope::of(&caller.permit, None) == Scope::All { times.rest } else { Duration::ZERO };
     let mut watch = Watch::new(Arc::clone(&activity), Times { rest, ..times });
     let (permit, carrier) = (Arc::clone(&caller.permit), Arc::clone(&caller.carrier));
     let io = TokioIo::new(Watched::new(before, socket, Arc::clone(&activity)));
-    let service = service_fn(move |request| caller.clone().answer(Arc::clone(&activity), request));
+    // What becomes of a request is on the heap only until its answer has begun. hyper would keep as much room
+    // for it as long as the answer goes on.
+    let service = service_fn(move |request| Box::pin(caller.clone().answer(Arc::clone(&activity), request)));
     let builder = builder(Duration::from_millis(timeouts.heartbeat_ms));
     let connection = builder.serve_connection(io, service);
     tokio::pin!(connection);
@@ -123,11 +126,11 @@ async fn drive<S>(
         });
         tokio::select! {
             over = next => match over {
-                Ok(Over::Rest) if !parting => {
+                Ok(Over::Rest | Over::HeldBack) if !parting => {
                     // The client is told, and has a moment to hear it. What it has asked meanwhile is
                     // answered.
                     parting = true;
-                    watch.rests_no_longer_than(PART_MAX);
+                    watch.ends_within(PART_MAX);
                     connection.as_mut().graceful_shutdown();
                 }
                 Ok(_) => break false,
@@ -195,7 +198,7 @@ impl Caller {
             request.headers_mut().insert(header::HOST, host);
         }
         let client = client::identify(&self.permit, self.peer, &mut request);
-        let from = (client, client::brings_credentials(&request));
+        let from = (client, client::brings_credentials(&self.hyper_bridge.admit, &request));
         request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static("https"));
         let https = self.https.clone();
         let (admit, clock) = (self.hyper_bridge.admit.clone(), Arc::clone(&self.hyper_bridge.clock));
@@ -209,7 +212,7 @@ impl Caller {
         };
         response = client::count_failure(&admit, from, clock.now().wall, response);
         https.say(&mut response);
-        Ok(response.map(|body| Answered { body, _under_way: under_way }))
+        Ok(response.map(|body| Answered::new(body, under_way)))
     }
 
     async fn respond(
@@ -220,7 +223,7 @@ impl Caller {
     ) -> Response<Body> {
         let Self { router, hyper_bridge, permit, carrier, .. } = self;
         let given = Given::new(carrier, true);
-        let scope = Scope::of(&permit);
+        let scope = Scope::of(&permit, None);
         let (parts, body) = request.into_parts();
         let waits = if scope == Scope::All { endpoint(&parts, &hyper_bridge.endpoints) } else { None };
         match waits {
@@ -290,10 +293,10 @@ mod tests {
         let admit = Admit {
             auth: Arc::clone(&app.auth),
             stopping: app.stopping.clone(),
-            origins: Arc::new([]),
             hold_s: 25,
             rate_limits: Arc::default(),
             compression: false,
+            decisions: None,
         };
         let slow = get(async || {
             sleep(Duration::from_secs(100)).await;
@@ -397,6 +400,56 @@ mod tests {
         let _ = socket.read_to_end(&mut seen).await;
         assert!((10_000..1 << 20).contains(&seen.len()), "{}", seen.len());
         assert!(began.elapsed().as_secs() < 15);
+    }
+
+    /// A client of HTTP/2 that lets so much of each answer come, with as many requests as it may have.
+    async fn held_back(window: u32) -> (Vec<u8>, Duration) {
+        let (mut socket, _stop) = served(caller(&ConnectionLimit::new(0, None)));
+        let began = Instant::now();
+        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04").await.unwrap();
+        socket.write_all(&window.to_be_bytes()).await.unwrap();
+        let fields = b"\x82\x87\x04\x0a/api/large\x41\x01a";
+        for stream in (1..2 * STREAMS_MAX).step_by(2) {
+            socket.write_all(&[0, 0, fields.len() as u8, 1, 5]).await.unwrap();
+            socket.write_all(&stream.to_be_bytes()).await.unwrap();
+            socket.write_all(fields).await.unwrap();
+        }
+        // It answers pings, and takes whatever the server sends.
+        let mut seen = Vec::new();
+        let mut next = 0;
+        loop {
+            let mut buffer = [0; 4096];
+            match socket.read(&mut buffer).await {
+                // It would go on like this for ever.
+                _ if began.elapsed() > Duration::from_secs(100) => return (seen, began.elapsed()),
+                Ok(count) if count > 0 => seen.extend_from_slice(&buffer[..count]),
+                _ => return (seen, began.elapsed()),
+            }
+            while let Some(frame) = seen.get(next..).filter(|rest| rest.len() >= 9) {
+                let length = 9 + usize::from(frame[1]) * 256 + usize::from(frame[2]);
+                if frame.len() < length {
+                    break;
+                }
+                if frame[3] == 6 && frame[4] == 0 {
+                    let mut ping = frame[..length].to_vec();
+                    ping[4] = 1;
+                    let _ = socket.write_all(&ping).await;
+                }
+                next += length;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_lets_no_answer_come_is_told_and_ended() {
+        for window in [0, 1, 20_000] {
+            let (seen, took) = held_back(window).await;
+            assert!((10..=13).contains(&took.as_secs()), "{window}: {took:?}");
+            let bodies = seen.len().saturating_sub(128 * 100);
+            assert!(bodies <= 128 * (window as usize + 100), "{window}: {}", seen.len());
+            // GOAWAY without an error (RFC 9113 section 6.8).
+            assert!(seen.windows(5).any(|head| head == [0, 0, 8, 7, 0]), "{window}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

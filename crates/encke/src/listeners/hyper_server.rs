@@ -56,9 +56,8 @@ const REST: Duration = Duration::from_millis(200);
 const HEAD_MAX_BYTES: usize = 16 * 1024;
 /// The most header fields.
 const FIELDS_MAX: usize = 100;
-/// The most connections that hyper serves at a time. [`RESERVED_MAX`] more are served if they ask for
-/// what operators need.
-pub const CONNECTIONS_MAX: usize = 4_096;
+/// How many connections may wait to be taken by it.
+pub const HANDOFFS_MAX: usize = 4_096;
 /// The most connections by the listener of operators; its connections have a limit of their own, which is
 /// this one.
 pub const ADMIN_CONNECTIONS_MAX: usize = 1_024;
@@ -96,10 +95,10 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    /// What a connection with this pass may ask for.
-    pub(super) fn of(permit: &Permit) -> Self {
+    /// What a connection with this permit may ask for, in this place if it needs one.
+    pub(super) fn of(permit: &Permit, place: Option<&Permit>) -> Self {
         match permit.role() {
-            _ if permit.is_reserved() => Self::Operation,
+            _ if permit.is_reserved() || place.is_some_and(Permit::is_reserved) => Self::Operation,
             ListenerRole::Admin => Self::Admin,
             ListenerRole::Combined | ListenerRole::Public => Self::All,
         }
@@ -122,17 +121,19 @@ enum End {
 }
 
 impl HyperServer {
-    /// Serves a connection until it goes to the table or is over.
-    pub(super) async fn serve(self, handoff: Handoff, scope: Scope) {
+    /// Serves a connection until it goes to the table or is over. It has this place among those with
+    /// requests that do not wait, but on the listener of operators.
+    pub(super) async fn serve(self, handoff: Handoff, place: Option<Permit>) {
+        let scope = Scope::of(&handoff.permit, place.as_ref());
         let Handoff { socket, tls, bytes, permit, shard, .. } = handoff;
         let Ok(socket) = TcpStream::from_std(socket) else { return };
         let peer = client::peer_address(&socket, &permit);
         let socket = HyperSocket::new(socket, tls);
         let is_tls = socket.is_tls();
-        let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
-        let activity = Activity::new();
+        let (activity, taken) = (Activity::new(), Arc::<Mutex<Option<Verdict>>>::default());
         let service = service_fn(|mut request: Request<Incoming>| {
-            let (from, counted) = client::receive(&permit, peer, is_tls, &mut request);
+            let (from, counted) =
+                client::receive(&self.admit, (&permit, place.as_ref()), peer, is_tls, &mut request);
             let (unread, under_way) = activity.begin(false, !request.body().is_end_stream());
             let role = permit.role();
             let (hyper_server, activity, taken) = (self.clone(), Arc::clone(&activity), Arc::clone(&taken));
@@ -149,18 +150,16 @@ impl HyperServer {
                     }
                 };
                 let response = hyper_server.finish(response, from, is_tls);
-                Ok::<_, Infallible>(response.map(|body| Answered { body, _under_way: under_way }))
+                Ok::<_, Infallible>(response.map(|body| Answered::new(body, under_way)))
             })
         });
-        let mut io = Watched::new(bytes.into(), socket, Arc::clone(&activity));
-        io.long_head = LongHead::HeldBack;
-        let io = TokioIo::new(io);
+        let io = Watched::http_1(bytes.into(), socket, Arc::clone(&activity), scope != Scope::Operation);
         // Without a timer: how long it may take is watched from here.
         let mut connection = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(HEAD_MAX_BYTES)
             .max_headers(FIELDS_MAX)
-            .serve_connection(io, service);
+            .serve_connection(TokioIo::new(io), service);
         let mut watch = Watch::new(Arc::clone(&activity), Times { rest: REST, ..times(&self.timeouts) });
         let (mut stopping, mut told) = (self.stopping.clone(), false);
         let end = loop {
@@ -191,6 +190,7 @@ impl HyperServer {
             }
         };
         let http1::Parts { io, read_buf, .. } = connection.into_parts();
+        drop(place);
         self.leave(end, io.into_inner(), &read_buf, (permit, shard)).await;
     }
 

@@ -76,9 +76,16 @@ impl<S: AsyncWrite + Unpin> TlsStream<S> {
         gather(&mut self.sealed);
         let count = self.sealed.len();
         self.state.seal(&mut self.sealed, 0).map_err(invalid)?;
-        // What is not taken now goes before the next write, or with the next flush.
-        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
-            return Poll::Ready(Err(error));
+        match self.poll_send(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => {}
+            // What is not taken now goes before the next write, or with the next flush. It was sealed beside
+            // its plain text, whose room is not needed meanwhile.
+            Poll::Pending => {
+                self.sealed.drain(..self.sent);
+                self.sent = 0;
+                self.sealed.shrink_to_fit();
+            }
         }
         Poll::Ready(Ok(count))
     }
@@ -203,7 +210,10 @@ fn invalid(fault: TlsFault) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{
+        future::{Future as _, poll_fn},
+        sync::Arc,
+    };
 
     use rustls::{
         ClientConfig, RootCertStore, ServerConfig,
@@ -263,6 +273,19 @@ mod tests {
             assert_eq!(seen, text);
             assert!(server.into_parts().is_none(), "what was ended goes nowhere else");
         }
+    }
+
+    #[tokio::test]
+    async fn of_what_a_socket_does_not_take_a_record_is_kept_and_no_more() {
+        let (client, mut server) = pair(100).await;
+        {
+            let mut writes = std::pin::pin!(server.write_all(&[b'x'; 100_000]));
+            let polled = poll_fn(|cx| Poll::Ready(writes.as_mut().poll(cx))).await;
+            assert!(polled.is_pending(), "the socket takes a part of it");
+        }
+        let kept = server.sealed.capacity();
+        assert!(kept > 0 && kept <= RECORD_BYTES + 100, "{kept}");
+        drop(client);
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use crate::{
     admission::{Address, Endpoints, Method, Verdict, Waiting},
     http::{
         body::{self, Whole},
+        client_address::ClientAddress,
         refusal::Refused,
     },
 };
@@ -16,7 +17,7 @@ use crate::{
 /// The number and the address of the endpoint that a request asks for, when it is one that may wait.
 pub(super) fn endpoint(parts: &Parts, endpoints: &Endpoints) -> Option<(usize, Address)> {
     let (number, address) = find(parts, endpoints)?;
-    waiting(parts, &address).map(|_| (number, address))
+    waiting(parts, &address, endpoints).map(|_| (number, address))
 }
 
 /// Decides on it when its body is there.
@@ -32,8 +33,10 @@ pub(super) async fn decide(
 ) -> Result<Verdict, Refused> {
     let Whole(body) =
         if address.method == Method::Post { body::read_whole(body).await? } else { Whole::default() };
-    let mut waiting = waiting(parts, &address).ok_or_else(|| Refused::bad("this request cannot wait"))?;
+    let mut waiting =
+        waiting(parts, &address, endpoints).ok_or_else(|| Refused::bad("this request cannot wait"))?;
     waiting.body = &body;
+    waiting.from = parts.extensions.get().map(|ClientAddress(address)| *address);
     Ok(endpoints.decide(number, &waiting, now()))
 }
 
@@ -57,8 +60,10 @@ fn find(parts: &Parts, endpoints: &Endpoints) -> Option<(usize, Address)> {
     endpoints.find(parts.method.as_str(), parts.uri.path(), parts.uri.query().unwrap_or_default())
 }
 
-fn waiting<'a>(parts: &'a Parts, address: &Address) -> Option<Waiting<'a>> {
-    let mut waiting = Waiting::new(address, parts.uri.path(), parts.uri.query().unwrap_or_default());
+fn waiting<'a>(parts: &'a Parts, address: &Address, endpoints: &Endpoints) -> Option<Waiting<'a>> {
+    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let mut waiting = Waiting::new(address, path, query);
+    waiting.choose(endpoints.chosen_headers());
     for (name, value) in &parts.headers {
         // How the body comes is hyper's business, and which it is.
         let is_of_body = address.method == Method::Post

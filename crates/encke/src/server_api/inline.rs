@@ -42,6 +42,7 @@ pub fn routes(app: &Arc<App>) -> InlineRoutes {
             run: run(begin_publish),
         },
     ])
+    .leaving_traced(app.tracer.get().is_some())
 }
 
 fn begin_push(app: &Arc<App>, body: &[u8]) -> Begun {

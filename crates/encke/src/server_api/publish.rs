@@ -31,7 +31,7 @@ use crate::{
         refusal::{ENGINE, KEYED, Refused, codes},
     },
     inline::WITHIN_TURN_MAX,
-    publishing::{Published, publish_to},
+    publishing::{Published, check_not_forged, publish_to},
     validation,
 };
 
@@ -210,7 +210,9 @@ pub(crate) async fn accept(app: &App, request: Publish) -> Result<PublishAnswer,
     };
     let data = request.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
     let key = validation::key("api:publish", request.id.as_deref())?;
-    let appended = publish_to(app, channels, json::compact(&data)?, key, None).await?;
+    let data = json::compact(&data)?;
+    check_not_forged(app, &channels, &data)?;
+    let appended = publish_to(app, channels, data, key, None).await?;
     let mode = app.engine.mode();
     if one {
         return Ok(PublishAnswer::One(Published::of_one(&appended, mode)?));

@@ -12,7 +12,7 @@ use super::batch::{Part, Reason, in_order, refused_whole};
 use crate::{
     app::App,
     http::{body, refusal::Refused},
-    publishing::publish_to,
+    publishing::{check_not_forged, publish_to},
     validation,
 };
 
@@ -74,7 +74,7 @@ pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<
     let checked = messages
         .into_iter()
         .enumerate()
-        .map(|(number, message)| check(message).map_err(|refused| in_message(number, refused)));
+        .map(|(number, message)| may_come(app, message).map_err(|refused| in_message(number, refused)));
     let checked = checked.collect::<Result<Vec<Checked>, Refused>>()?;
     let appends = checked.into_iter().map(|message| append(app, message)).collect();
     let outcomes: Vec<Result<Appended, Refused>> = in_order(appends).await;
@@ -85,14 +85,17 @@ pub(crate) async fn publish_many(app: &App, messages: Vec<OneOfMany>) -> Result<
     Ok(PublishedTogether { mode: app.engine.mode().as_str(), results })
 }
 
+fn may_come(app: &App, message: OneOfMany) -> Result<Checked, Refused> {
+    let checked = check(message)?;
+    check_not_forged(app, std::slice::from_ref(&checked.channel), &checked.data)?;
+    Ok(checked)
+}
+
 fn check(message: OneOfMany) -> Result<Checked, Refused> {
     let data = message.data.ok_or_else(|| Refused::bad("missing field `data`"))?;
     let data = json::compact(&data)?;
-    Ok(Checked {
-        channel: ChannelName::public(&message.channel)?,
-        data,
-        key: validation::key("api:publish", message.id.as_deref())?,
-    })
+    let channel = ChannelName::public(&message.channel)?;
+    Ok(Checked { channel, data, key: validation::key("api:publish", message.id.as_deref())? })
 }
 
 /// Which of the messages is not right.

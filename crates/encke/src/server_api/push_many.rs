@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::{
     batch::{Part, Reason, in_order, refused_whole},
-    push_one::{self, Checked, Push},
+    push_one::{self, Checked, Prepared, Push},
     request_stream::LineResult,
 };
 use crate::{
@@ -146,12 +146,14 @@ async fn each(app: &App, pushes: Vec<Result<Push, Refused>>) -> Vec<Result<Pushe
         by_id.sort_unstable();
     }
     let by_id = &by_id;
-    let append = |checked: Result<Checked, Refused>| -> Part<'_, Result<PushedOne, Refused>> {
+    let prepare = |checked: Result<Checked, Refused>| {
+        let checked = checked?;
+        online.clone()?;
+        push_one::prepare(app, checked, || by_id.clone())
+    };
+    let append = |push: Result<Prepared, Refused>| -> Part<'_, Result<PushedOne, Refused>> {
         let online = online.clone();
-        Box::pin(async move {
-            let (checked, online) = (checked?, online?);
-            Ok(counted(push_one::append(app, checked, || by_id.clone()).await?, online))
-        })
+        Box::pin(async move { Ok(counted(push_one::append(app, push?).await?, online?)) })
     };
     let copies = |checked: &Result<Checked, Refused>| match checked {
         Ok(checked) if checked.is_for_online() => by_id.len(),
@@ -159,7 +161,10 @@ async fn each(app: &App, pushes: Vec<Result<Push, Refused>>) -> Vec<Result<Pushe
     };
     let mut results = Vec::with_capacity(checked.len());
     for run in runs(checked, copies) {
-        results.extend(in_order(run.into_iter().map(append).collect()).await);
+        let run: Vec<Result<Prepared, Refused>> = run.into_iter().map(prepare).collect();
+        let noted = push_one::note_prepared(app, run.iter().flatten()).await;
+        let noted = |push: Result<Prepared, Refused>| push.and_then(|push| noted.clone().map(|()| push));
+        results.extend(in_order(run.into_iter().map(noted).map(append).collect()).await);
         // The appends of one run may all have been done at once.
         tokio::task::yield_now().await;
     }

@@ -4,13 +4,13 @@ use std::{
     collections::HashSet,
     fmt,
     sync::{Arc, LazyLock},
+    time::Instant,
 };
 
 use encke_engine::{Append, AppendNow, Appended, EngineError, Key, Targets};
 use encke_proto::{
     Body, ErrorCode, MessageId, NameError, PageUrl, PlainJson, UserId, json, limits::PUSH_MAX_TARGETS,
 };
-use metrics::Counter;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, SeqAccess, Visitor, value::SeqAccessDeserializer},
@@ -21,11 +21,14 @@ use crate::{
     app::App,
     http::{body, refusal::Refused},
     inline::{Begun, WITHIN_TURN_MAX},
-    random, validation,
+    metrics::{AtomicHistogram, Metrics},
+    random,
+    traces::PublishSpan,
+    validation,
 };
 
-/// How many pushes were appended; looked up once. The recorder is there before the first push.
-static PUSHES: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("encke_pushes_total"));
+/// How long pushes took until the engine had them; looked up once.
+static ACCEPTED: LazyLock<AtomicHistogram> = LazyLock::new(|| Metrics::global().accepted_us.of("push"));
 /// The most names in each list of the answer.
 const LISTED_MAX: usize = 10_000;
 /// The longest time to live, in seconds: a year.
@@ -268,16 +271,28 @@ pub(crate) fn begin(app: &Arc<App>, push: Push) -> Begun<Result<Pushed, Refused>
 
 /// Appends it when it is known who is online.
 fn begin_append(app: &Arc<App>, push: Checked, online: Vec<UserId>) -> Begun<Result<Pushed, Refused>> {
-    let appended = append_of(app, push, || online.clone()).map(|append| app.engine.append_now(append));
+    let began = Instant::now();
+    let (append, span) = match append_of(app, push, || online.clone()) {
+        Ok(append) => append,
+        Err(refused) => return Begun::Done(Err(refused)),
+    };
+    let appended = match &app.events {
+        // It is noted first when it ends, and that waits.
+        Some(events) if events.notes_ends() => AppendNow::Waits(append),
+        _ => app.engine.append_now(append),
+    };
     match appended {
-        Err(refused) => Begun::Done(Err(refused)),
-        Ok(AppendNow::Done(appended)) => {
-            Begun::Done(tallied(appended).map(|appended| Pushed::of(app, appended, online)))
+        AppendNow::Done(appended) => {
+            Begun::Done(tallied(appended, began, span).map(|appended| Pushed::of(app, appended, online)))
         }
-        Ok(AppendNow::Waits(append)) => {
+        AppendNow::Waits(append) => {
             let app = Arc::clone(app);
             Begun::Goes(Box::pin(async move {
-                Ok(Pushed::of(&app, tallied(app.engine.append(append).await)?, online))
+                let appended = match note_ends(&app, [&append]).await {
+                    Ok(()) => app.engine.append(append).await,
+                    Err(error) => Err(error),
+                };
+                Ok(Pushed::of(&app, tallied(appended, began, span)?, online))
             }))
         }
     }
@@ -289,6 +304,7 @@ pub(crate) struct Checked {
     body: Body,
     key: Option<Key>,
     ttl_s: u64,
+    span: Option<Box<PublishSpan>>,
 }
 
 enum Receivers {
@@ -324,6 +340,7 @@ impl Checked {
 
 /// Looks at all of a push that can be judged without asking anything else.
 pub(crate) fn check(app: &App, push: Push) -> Result<Checked, Refused> {
+    let span = app.tracer.get().and_then(|tracer| tracer.begin("push"));
     let body = body_of(app, push.url.as_deref(), push.data)?;
     let key = validation::key("api:push", push.id.as_deref())?;
     let ttl_s = push.ttl_s.unwrap_or(app.config.push_ttl_s);
@@ -335,25 +352,55 @@ pub(crate) fn check(app: &App, push: Push) -> Result<Checked, Refused> {
         To::Group(group) => Receivers::Group(group),
     };
     let key = key.map(|text| Key::of_request(text, to.words().into_iter(), &body));
-    Ok(Checked { to, body, key, ttl_s })
+    Ok(Checked { to, body, key, ttl_s, span })
 }
 
-/// Appends a push; `online_users` gives all who are online, by id.
-pub(crate) async fn append(
+/// A push that is accepted now, as it is appended.
+pub(crate) struct Prepared {
+    began: Instant,
+    append: Append,
+    span: Option<Box<PublishSpan>>,
+}
+
+/// Makes a push ready to be appended; `online_users` gives all who are online, by id.
+pub(crate) fn prepare(
     app: &App,
     push: Checked,
     online_users: impl FnOnce() -> Vec<UserId>,
-) -> Result<Appended, Refused> {
-    let append = append_of(app, push, online_users)?;
-    tallied(app.engine.append(append).await)
+) -> Result<Prepared, Refused> {
+    let began = Instant::now();
+    let (append, span) = append_of(app, push, online_users)?;
+    Ok(Prepared { began, append, span })
 }
 
-/// What is appended of a push that is accepted now.
+/// Notes when pushes end that are appended next, if the application is told of that.
+pub(crate) async fn note_prepared(
+    app: &App,
+    pushes: impl IntoIterator<Item = &Prepared>,
+) -> Result<(), Refused> {
+    Ok(note_ends(app, pushes.into_iter().map(|push| &push.append)).await?)
+}
+
+async fn note_ends<'a>(app: &App, pushes: impl IntoIterator<Item = &'a Append>) -> Result<(), EngineError> {
+    match &app.events {
+        Some(events) => events.pushing(pushes).await,
+        None => Ok(()),
+    }
+}
+
+/// Appends a push.
+pub(crate) async fn append(app: &App, push: Prepared) -> Result<Appended, Refused> {
+    let Prepared { began, append, span } = push;
+    tallied(app.engine.append(append).await, began, span)
+}
+
+/// What is appended of a push that is accepted now, and its span if it is traced.
 fn append_of(
     app: &App,
     push: Checked,
     online_users: impl FnOnce() -> Vec<UserId>,
-) -> Result<Append, Refused> {
+) -> Result<(Append, Option<Box<PublishSpan>>), Refused> {
+    let mut span = push.span;
     let targets = match push.to {
         Receivers::Named(users) => Targets::Users(users),
         Receivers::Group(Group::All) => Targets::AllUsers,
@@ -362,13 +409,23 @@ fn append_of(
     let time = app.now().wall;
     let id = MessageId::fresh(time, random::pooled_bits()?);
     let expires = Some(time.plus_seconds(push.ttl_s));
-    Ok(Append { id, key: push.key, targets, body: push.body, from: None, time, expires })
+    let trace = span.as_mut().map(|span| span.appends());
+    let append = Append { id, key: push.key, targets, body: push.body, from: None, time, expires, trace };
+    Ok((append, span))
 }
 
 /// What the engine has said, counted.
-fn tallied(appended: Result<Appended, EngineError>) -> Result<Appended, Refused> {
+fn tallied(
+    appended: Result<Appended, EngineError>,
+    began: Instant,
+    span: Option<Box<PublishSpan>>,
+) -> Result<Appended, Refused> {
+    PublishSpan::end(span, appended.as_ref().map_err(|error| error as &dyn fmt::Display));
     let appended = appended?;
-    PUSHES.increment(u64::from(!appended.repeated));
+    if !appended.repeated {
+        Metrics::global().pushes.inc();
+        ACCEPTED.observe(began.elapsed());
+    }
     Ok(appended)
 }
 

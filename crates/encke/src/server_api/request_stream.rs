@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use encke_proto::{ErrorCode, Refusal, json};
+use encke_proto::{ErrorCode, Refusal, TraceContext, json};
 use futures_util::stream::unfold;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -36,6 +36,7 @@ use crate::{
         refusal::Refused,
         response,
     },
+    traces,
 };
 
 /// The type of a body with a request a line.
@@ -73,6 +74,8 @@ struct Stream {
     /// The key that it was begun with, and what that has to allow for each group of lines.
     key: Option<HeaderValue>,
     scope: Scope,
+    /// The parent that its request names, which holds for each line.
+    parent: Option<TraceContext>,
     /// Where it comes from.
     from: Option<IpAddr>,
     /// It ends with the group that was answered last.
@@ -89,9 +92,10 @@ struct Stream {
 pub(crate) async fn answer(app: Arc<App>, request: Request, scope: Scope, run: Run) -> Response {
     let key = request.headers().get(header::AUTHORIZATION).cloned();
     let from = request.extensions().get::<ClientAddress>().map(|peer| peer.0);
+    let parent = traces::current();
     let mut lines = Lines::new(request.into_body());
     lines.ask().await;
-    let stream = Stream { app, lines, run, key, scope, from, is_over: false, refuses_until: None };
+    let stream = Stream { app, lines, run, key, scope, parent, from, is_over: false, refuses_until: None };
     let results = unfold(Some(stream), |stream| async move {
         let mut stream = stream?;
         match stream.next().await {
@@ -136,7 +140,11 @@ impl Stream {
             None => self.request(line),
         };
         let requests = lines.into_iter().map(request).collect();
-        let results = (self.run)(Arc::clone(&self.app), requests).await;
+        let results = (self.run)(Arc::clone(&self.app), requests);
+        let results = match self.parent {
+            Some(parent) => traces::within(parent, results).await,
+            None => results.await,
+        };
         self.write_down(&results);
         let mut results = results.join("\n");
         results.push('\n');

@@ -6,9 +6,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json as Answer, extract::State};
 use encke_engine::UserRecord;
 use encke_proto::{ErrorCode, Time, UserId};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::user_search::{UserSearch, UsersFound};
 use crate::{
     app::App,
     extractors::{MayRead, OPERATOR},
@@ -19,13 +21,22 @@ use crate::{
     validation::{self, InPath},
 };
 
+/// How many records of a page are read from the engine at a time.
+const RECORDS_AT_ONCE: usize = 32;
+
 /// Which users, and which part of the list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsersQuery {
+    /// Only users whose ids contain this, byte by byte.
+    q: Option<String>,
+    /// Only users whose ids begin with this.
+    prefix: Option<String>,
+    /// Also tell how many there are in all pages together (`total`).
+    count: Option<bool>,
     /// Only users who are online, or only users who are not; a page of the latter may be short although there
-    /// is a next one.
+    /// is a next one, unless they are searched or counted.
     online: Option<bool>,
     /// At most this many; 100 by default, 1,000 at most.
     limit: Option<u32>,
@@ -40,6 +51,9 @@ pub(crate) struct Users {
     /// Where the next page begins, if there is one.
     #[schema(value_type = Option<String>)]
     next: Option<UserId>,
+    /// How many there are in all pages together, if `count` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<usize>,
 }
 
 /// A user that the server knows.
@@ -90,6 +104,12 @@ pub(crate) async fn users(
     let limit = query::limit(asked.limit)?;
     let after = asked.after.as_deref().map(validation::user).transpose()?;
     let now = app.now().wall;
+    let filter = query::filter(asked.q.as_deref(), asked.prefix.as_deref())?;
+    let count = asked.count == Some(true);
+    if count || !filter.matches_all() {
+        let search = UserSearch { filter, online: asked.online, after, limit, count };
+        return found(&app, search.find(&app).await?, now).await.map(Answer);
+    }
     let mut live = app.sessions.online(after.as_ref(), limit + 1).await?;
     if asked.online == Some(true) {
         let next = query::cut(&mut live, limit, |(user, _)| user.clone());
@@ -98,7 +118,7 @@ pub(crate) async fn users(
             let record = app.engine.user(&user).await?;
             users.push(User::new(user, record.as_ref(), sessions, now));
         }
-        return Ok(Answer(Users { users, next }));
+        return Ok(Answer(Users { users, next, total: None }));
     }
     // Both lists are sorted and whole behind `after` for as long as one page of them together goes, so their
     // union is.
@@ -119,7 +139,25 @@ pub(crate) async fn users(
         .map(user)
         .filter(|user| asked.online.is_none_or(|online| user.online == online))
         .collect();
-    Ok(Answer(Users { users, next }))
+    Ok(Answer(Users { users, next, total: None }))
+}
+
+/// The users that a search has found, with what is known of each.
+async fn found(app: &App, found: UsersFound, now: Time) -> Result<Users, Refused> {
+    let UsersFound { ids, next, total } = found;
+    let sessions = app.sessions.counts_of(ids.clone()).await?;
+    let records = stream::iter(ids).map(|id| known(app, id));
+    let found: Vec<(Option<UserRecord>, UserId)> = records.buffered(RECORDS_AT_ONCE).try_collect().await?;
+    let user = |(record, id): (Option<UserRecord>, UserId)| {
+        let sessions = sessions.get(&id).copied().unwrap_or_default();
+        User::new(id, record.as_ref(), sessions, now)
+    };
+    Ok(Users { users: found.into_iter().map(user).collect(), next, total })
+}
+
+/// What the engine knows of a user.
+async fn known(app: &App, id: UserId) -> Result<(Option<UserRecord>, UserId), Refused> {
+    Ok((app.engine.user(&id).await?, id))
 }
 
 /// One user.

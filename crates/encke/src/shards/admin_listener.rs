@@ -1,18 +1,8 @@
 //! Where the sockets of backends and operators come in, if they have a listener of their own.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr},
-    os::fd::OwnedFd,
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use mio::{
-    Interest, Registry, Token,
-    event::Source,
-    net::{TcpListener, TcpStream, UnixListener},
-};
-
+use super::StreamListener;
 use crate::connection::ConnectionLimit;
 
 /// A listener for operators, of one shard.
@@ -22,54 +12,4 @@ pub struct AdminListener {
     pub listener: StreamListener,
     /// How many connections it may have, apart from those of clients.
     pub connection_limit: Arc<ConnectionLimit>,
-}
-
-/// What streams come from: a port, or a file.
-#[derive(Debug)]
-pub enum StreamListener {
-    /// Of TCP.
-    Tcp(TcpListener),
-    /// A unix socket, which all shards listen at.
-    Unix(UnixListener),
-}
-
-impl StreamListener {
-    /// The next connection and the address that it counts for: that of this machine for a unix socket.
-    ///
-    /// # Errors
-    /// Those of accept(2).
-    pub fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
-        match self {
-            Self::Tcp(listener) => listener.accept().map(|(socket, address)| (socket, address.ip())),
-            Self::Unix(listener) => {
-                let (socket, _) = listener.accept()?;
-                // A socket of streams is read, written and shut down alike, whatever made it; what only TCP
-                // has is asked for by none who would not do without.
-                Ok((TcpStream::from(OwnedFd::from(socket)), Ipv4Addr::LOCALHOST.into()))
-            }
-        }
-    }
-}
-
-impl Source for StreamListener {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.register(registry, token, interests),
-            Self::Unix(listener) => listener.register(registry, token, interests),
-        }
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.reregister(registry, token, interests),
-            Self::Unix(listener) => listener.reregister(registry, token, interests),
-        }
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.deregister(registry),
-            Self::Unix(listener) => listener.deregister(registry),
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use encke_hub::{ControlReply, ControlRequest, Key, Opening, ReadKey};
+use encke_hub::{ControlReply, ControlRequest, Key, Opening, ReadKey, Traffic};
 use encke_proto::{ChannelName, ChannelRules, Entry, ErrorCode, Page};
 use mio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -76,6 +76,13 @@ pub enum ShardCommand {
     Gone(BodySinkId),
     /// Other rules say who may follow which channel.
     Rules(Arc<ChannelRules>),
+    /// Other bounds for each user.
+    UserBounds {
+        /// The most sessions.
+        max_sessions: usize,
+        /// The most public channels that all of them follow together.
+        max_channels: usize,
+    },
     /// Accept no more connections.
     Drain {
         /// Whether there are other nodes that clients can go to.
@@ -114,12 +121,12 @@ pub enum ShardCommand {
     /// How much is there of everything?
     Counts {
         /// Who asked.
-        answer: oneshot::Sender<Counts>,
+        answer: oneshot::Sender<Box<Counts>>,
     },
 }
 
 /// How much there is of everything, in one shard or in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Users who are online.
     pub users: usize,
@@ -135,6 +142,14 @@ pub struct Counts {
     pub slow: usize,
     /// Bytes that are kept for them.
     pub unsent_bytes: usize,
+    /// How many messages the one of them is behind that is the farthest.
+    pub lag: u64,
+    /// What the hubs have delivered since they began.
+    pub traffic: Traffic,
+    /// Bytes that were read from sockets since then.
+    pub read_bytes: u64,
+    /// Bytes that were written for sockets since then.
+    pub written_bytes: u64,
 }
 
 impl Counts {
@@ -149,6 +164,10 @@ impl Counts {
             channels: self.channels + other.channels,
             slow: self.slow + other.slow,
             unsent_bytes: self.unsent_bytes + other.unsent_bytes,
+            lag: self.lag.max(other.lag),
+            traffic: self.traffic.plus(&other.traffic),
+            read_bytes: self.read_bytes + other.read_bytes,
+            written_bytes: self.written_bytes + other.written_bytes,
         }
     }
 }

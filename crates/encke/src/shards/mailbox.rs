@@ -1,16 +1,21 @@
 //! The way into a shard: a bounded queue, and a waker that is used once however much is put in, and only
 //! while the shard rests.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-    mpsc::{Receiver, SendError, Sender, channel},
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use mio::Waker;
 
 /// The most commands that wait for one shard.
 pub const MAILBOX_MAX: usize = 65_536;
+/// For how many commands room is kept when none waits.
+const KEPT: usize = 1_024;
 
 /// The mailbox is full: the shard is behind by [`MAILBOX_MAX`] commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,52 +24,60 @@ pub struct Full;
 
 /// Where commands are put in. Cheap to clone.
 #[derive(Debug)]
-pub struct Mailbox<T> {
-    commands: Sender<T>,
-    waker_state: Arc<WakerState>,
-}
+pub struct Mailbox<T>(Arc<Shared<T>>);
 
 impl<T> Clone for Mailbox<T> {
     fn clone(&self) -> Self {
-        Self { commands: self.commands.clone(), waker_state: Arc::clone(&self.waker_state) }
+        Self(Arc::clone(&self.0))
     }
 }
 
 /// Where the shard takes them out.
 #[derive(Debug)]
-pub struct Commands<T> {
-    commands: Receiver<T>,
-    waker_state: Arc<WakerState>,
-}
+pub struct Commands<T>(Arc<Shared<T>>);
 
 #[derive(Debug)]
-struct WakerState {
+struct Shared<T> {
+    /// Held for as long as it takes to put one in or to take one out, and never while anything is done.
+    queue: Mutex<Queue<T>>,
     waker: Waker,
     /// Whether no wakeup is needed: the shard is awake, or another sender has woken it.
     is_woken: AtomicBool,
-    missed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    commands: VecDeque<T>,
+    missed: bool,
     /// Whether the shard is gone, and takes nothing out any more.
-    gone: AtomicBool,
-    /// How many commands wait. It is raised before a command is there, so that none is overlooked. The queue
-    /// itself is unbounded, since a bounded one of `std` takes all of its memory at once.
-    waiting: AtomicUsize,
+    gone: bool,
+}
+
+impl<T> Shared<T> {
+    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Queue<T> {
+    fn offer(&mut self, command: T) -> Result<(), Option<T>> {
+        if self.gone {
+            return Err(None);
+        }
+        if self.commands.len() >= MAILBOX_MAX {
+            return Err(Some(command));
+        }
+        self.commands.push_back(command);
+        Ok(())
+    }
 }
 
 /// A mailbox that wakes a poll by `waker`.
 #[must_use]
 pub fn mailbox<T>(waker: Waker) -> (Mailbox<T>, Commands<T>) {
-    let (sender, receiver) = channel();
-    let waker_state = Arc::new(WakerState {
-        waker,
-        is_woken: AtomicBool::new(false),
-        missed: AtomicBool::new(false),
-        gone: AtomicBool::new(false),
-        waiting: AtomicUsize::new(0),
-    });
-    (
-        Mailbox { commands: sender, waker_state: Arc::clone(&waker_state) },
-        Commands { commands: receiver, waker_state },
-    )
+    let queue = Queue { commands: VecDeque::new(), missed: false, gone: false };
+    let shared = Arc::new(Shared { queue: Mutex::new(queue), waker, is_woken: AtomicBool::new(false) });
+    (Mailbox(Arc::clone(&shared)), Commands(shared))
 }
 
 impl<T> Mailbox<T> {
@@ -81,20 +94,8 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// The command when the mailbox is full; nothing when the shard is gone.
     pub fn offer(&self, command: T) -> Result<(), Option<T>> {
-        let offered = self.leave(command);
+        let offered = self.0.queue().offer(command);
         self.wake();
-        offered
-    }
-
-    fn leave(&self, command: T) -> Result<(), Option<T>> {
-        let offered = if self.waker_state.waiting.fetch_add(1, Ordering::SeqCst) >= MAILBOX_MAX {
-            Err(Some(command))
-        } else {
-            self.commands.send(command).map_err(|SendError(_)| None)
-        };
-        if offered.is_err() {
-            self.waker_state.waiting.fetch_sub(1, Ordering::AcqRel);
-        }
         offered
     }
 
@@ -103,19 +104,18 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// As [`Mailbox::post`].
     pub fn check(&self) -> Result<(), Full> {
-        let state = &self.waker_state;
-        let takes =
-            !state.gone.load(Ordering::Acquire) && state.waiting.load(Ordering::Acquire) < MAILBOX_MAX;
-        if takes { Ok(()) } else { Err(Full) }
+        let queue = self.0.queue();
+        if !queue.gone && queue.commands.len() < MAILBOX_MAX { Ok(()) } else { Err(Full) }
     }
 
     /// Puts a command in however many wait: one that must not be lost, of a kind that is bounded otherwise.
     pub fn post_always(&self, command: T) {
-        self.waker_state.waiting.fetch_add(1, Ordering::SeqCst);
-        if self.commands.send(command).is_err() {
-            // The shard is gone, and with it whatever the command was about.
-            self.waker_state.waiting.fetch_sub(1, Ordering::AcqRel);
+        let mut queue = self.0.queue();
+        // Once the shard is gone, so is whatever the command was about.
+        if !queue.gone {
+            queue.commands.push_back(command);
         }
+        drop(queue);
         self.wake();
     }
 
@@ -128,15 +128,16 @@ impl<T> Mailbox<T> {
     /// The same without waking the shard, for callers that put in more than one: a caller that leaves
     /// commands wakes it afterwards.
     pub fn leave_or_miss(&self, command: T) {
-        if self.leave(command).is_err() {
-            self.waker_state.missed.store(true, Ordering::SeqCst);
-        }
+        let mut queue = self.0.queue();
+        let left = queue.offer(command);
+        queue.missed |= left.is_err();
+        drop(queue);
     }
 
     /// Wakes the shard if it rests.
     pub fn wake(&self) {
-        if !self.waker_state.is_woken.swap(true, Ordering::SeqCst)
-            && let Err(error) = self.waker_state.waker.wake()
+        if !self.0.is_woken.swap(true, Ordering::SeqCst)
+            && let Err(error) = self.0.waker.wake()
         {
             // The shard still looks in at its next tick.
             tracing::warn!(%error, "a shard could not be woken");
@@ -146,7 +147,12 @@ impl<T> Mailbox<T> {
 
 impl<T> Drop for Commands<T> {
     fn drop(&mut self) {
-        self.waker_state.gone.store(true, Ordering::Release);
+        let mut queue = self.0.queue();
+        queue.gone = true;
+        let left = mem::take(&mut queue.commands);
+        // What is dropped with them may have its own to do with a mailbox.
+        drop(queue);
+        drop(left);
     }
 }
 
@@ -155,28 +161,33 @@ impl<T> Commands<T> {
     /// already, for which no sender will wake it any more.
     #[must_use]
     pub fn rest(&self) -> bool {
-        self.waker_state.is_woken.store(false, Ordering::SeqCst);
-        self.waker_state.waiting.load(Ordering::SeqCst) == 0
-            && !self.waker_state.missed.load(Ordering::SeqCst)
+        // Before the queue is looked at: what comes behind that look finds that it has to wake.
+        self.0.is_woken.store(false, Ordering::SeqCst);
+        let queue = self.0.queue();
+        queue.commands.is_empty() && !queue.missed
     }
 
     /// The shard is awake, and looks in before it rests: no wakeup is needed.
     pub fn rise(&self) {
-        self.waker_state.is_woken.store(true, Ordering::SeqCst);
+        self.0.is_woken.store(true, Ordering::SeqCst);
     }
 
     /// Whether commands were missed since this was asked last.
     #[must_use]
     pub fn missed(&self) -> bool {
-        self.waker_state.missed.swap(false, Ordering::SeqCst)
+        mem::take(&mut self.0.queue().missed)
     }
 
     /// The next command, if there is one.
     #[must_use]
     pub fn next(&self) -> Option<T> {
-        let command = self.commands.try_recv().ok()?;
-        self.waker_state.waiting.fetch_sub(1, Ordering::AcqRel);
-        Some(command)
+        let mut queue = self.0.queue();
+        let command = queue.commands.pop_front();
+        if command.is_none() && queue.commands.capacity() > KEPT {
+            // So many have waited together once.
+            queue.commands = VecDeque::new();
+        }
+        command
     }
 }
 
@@ -210,6 +221,20 @@ mod tests {
         drop(commands);
         assert_eq!(mailbox.check(), Err(Full));
         assert_eq!(mailbox.offer(1), Err(None), "the shard is gone");
+    }
+
+    /// A caller that waits for the answer to a question learns in this way that none will come.
+    #[test]
+    fn what_waits_for_a_shard_that_goes_is_dropped() {
+        let poll = Poll::new().unwrap();
+        let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0)).unwrap());
+        let question = Arc::new(());
+        mailbox.post(Arc::clone(&question)).unwrap();
+        drop(commands);
+        assert_eq!(Arc::strong_count(&question), 1);
+        mailbox.post_always(Arc::clone(&question));
+        mailbox.post_or_miss(Arc::clone(&question));
+        assert_eq!(Arc::strong_count(&question), 1, "nor is anything kept that comes later");
     }
 
     #[test]

@@ -45,6 +45,19 @@ impl<K: Borrow<str> + Eq + Hash, V> PartedMap<K, V> {
         result
     }
 
+    /// The keys that are wanted, part by part: each part as it was at one moment.
+    pub(super) fn keys(&self, is_wanted: impl Fn(&K) -> bool) -> Vec<K>
+    where
+        K: Clone,
+    {
+        let mut keys = Vec::new();
+        for part in &self.parts {
+            let part = part.read().unwrap_or_else(PoisonError::into_inner);
+            keys.extend(part.keys().filter(|key| is_wanted(key)).cloned());
+        }
+        keys
+    }
+
     fn part(&self, key: &K) -> &RwLock<HashMap<K, V>> {
         // Names differ most at their ends. Names that were chosen to fall into one part only make that a map
         // like any other, whose hashes no client knows.

@@ -26,6 +26,9 @@ pub trait Peers: fmt::Debug + Send + Sync {
     /// A user has none here any more.
     fn went(&self, user: UserId);
 
+    /// A session of a user has begun here; the user has so many here now.
+    fn began(&self, _user: &UserId, _here: usize) {}
+
     /// A session was closed here on purpose.
     fn mark_closed(&self, user: UserId, session: SessionId);
 

@@ -4,9 +4,11 @@
 //! and writes. Everything is bounded by the turn, so that no connection waits for long.
 
 mod accept;
+mod access;
 mod claims;
 mod commands;
 mod decisions;
+mod fresh_token;
 mod handshakes;
 mod inline;
 mod listen;
@@ -24,12 +26,13 @@ mod slow;
 #[cfg(test)]
 mod tests;
 mod time;
+mod traced;
 mod unclaimed;
 
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use encke_hub::{ConnKey, ControlReply, Hub, HubConfig, Key, Now, Receipt, Slab, Wheel};
-use mio::{Events, Interest, Poll, Token, net::TcpListener};
+use mio::{Events, Interest, Poll, Token};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -37,23 +40,25 @@ use tokio::{
 
 pub use self::handshakes::{count_failed_handshake, count_handshake};
 use self::{
-    accept::AcceptResumes, handshakes::Handshakes, inline::Tallies, prefaces::Prefaces,
+    accept::AcceptResumes, access::HeldAccess, handshakes::Handshakes, inline::Tallies, prefaces::Prefaces,
     read_budget::ReadBudget, receipts::Receipts, reconnect_jitter::ReconnectJitter, scheduler::Scheduler,
-    send_batch::SendBatch, slow::Laggards,
+    send_batch::SendBatch, slow::Laggards, traced::TracedPushes,
 };
-use super::{AdminListener, Commands, EngineIo, Peers, ShardCommand, Shards, TlsListener};
+use super::{
+    AdminListener, Commands, EngineIo, Handoff, Peers, SessionObserver, ShardCommand, Shards, StreamListener,
+    TlsListener,
+};
 use crate::{
+    access_log::AccessLog,
     admission::{Admit, CommandHandler, Endpoints},
     clock::Clock,
     config::Slow,
-    connection::{
-        ConnectionLimit, Permit, RememberedHeads,
-        tls::{RecordBuffer, TlsState},
-    },
+    connection::{ConnectionLimit, RememberedHeads, tls::RecordBuffer},
     http::DateLine,
     inline::InlineRoutes,
     random::RandomPool,
     shards::{BodySinkId, Slot},
+    traces::Tracer,
     transports::Site,
 };
 
@@ -88,29 +93,12 @@ pub struct Timeouts {
     pub heartbeat_ms: u64,
 }
 
-/// A connection for hyper: the socket, what was read from it, and the right to have it open.
-#[derive(Debug)]
-pub struct Handoff {
-    /// The socket.
-    pub socket: std::net::TcpStream,
-    /// What is known of its cryptography, under TLS.
-    pub tls: Option<Box<TlsState>>,
-    /// What was read.
-    pub bytes: Vec<u8>,
-    /// The right to have it open.
-    pub permit: Permit,
-    /// The shard that it comes from, and goes back to when it rests.
-    pub shard: usize,
-    /// Tells that its handshake is to be ended for another, if that is what it is given away for.
-    pub ends: Option<oneshot::Receiver<()>>,
-}
-
 /// What a shard is made of.
 pub struct Parts {
     /// The poll that the mailbox's waker belongs to.
     pub poll: Poll,
     /// Where sockets come in.
-    pub listener: TcpListener,
+    pub listener: StreamListener,
     /// Where sockets come in that are to speak TLS, if there are to be any.
     pub tls: Option<TlsListener>,
     /// Where sockets of operators come in, if they have a listener of their own.
@@ -137,6 +125,10 @@ pub struct Parts {
     pub endpoints: Arc<Endpoints>,
     /// The other nodes, if there are any.
     pub peers: Option<Arc<dyn Peers>>,
+    /// Who is told of sessions, if they are written down.
+    pub observer: Option<Arc<dyn SessionObserver>>,
+    /// What records traces, if they are recorded.
+    pub tracer: Option<Arc<Tracer>>,
     /// Who answers what clients ask over connections that wait.
     pub command_handler: CommandHandler,
     /// How many sockets may be open.
@@ -145,6 +137,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Bounds and times of the hub.
     pub hub: HubConfig,
+    /// Where a line goes for each request, if there is such a log.
+    pub access_log: Option<AccessLog>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// Whether requests in plain text are led to https, which hyper does.
@@ -189,6 +183,7 @@ pub struct Shard {
     scheduler: Scheduler,
     laggards: Laggards,
     receipts: Receipts,
+    traced: TracedPushes,
     /// What users were handed and the engine is still to be told, and when it is to be on its way.
     pending_marks: Vec<Receipt>,
     pending_marks_due_ms: u64,
@@ -198,6 +193,10 @@ pub struct Shard {
     body_sink: HashMap<BodySinkId, Key>,
     next_ticket: u64,
     tallies: Tallies,
+    access: HeldAccess,
+    /// Bytes that were read from sockets and written for them, under TLS in the form in which they are sent.
+    read_bytes: u64,
+    written_bytes: u64,
     heads: RememberedHeads,
     /// Scratch, shared by all connections.
     inbound: RecordBuffer,
@@ -225,7 +224,7 @@ impl Shard {
             parts.poll.registry().register(&mut admin.listener, ADMIN_LISTENER, Interest::READABLE)?;
         }
         let site = Site {
-            origins: Arc::clone(&parts.admit.origins),
+            origins: parts.admit.auth.origins().clone(),
             heartbeat_s: parts.timeouts.heartbeat_ms / 1000,
             close_keys: parts.admit.auth.close_keys().clone(),
         };
@@ -244,12 +243,16 @@ impl Shard {
             scheduler: Scheduler::new(parts.linger_ms),
             laggards: Laggards::new(),
             receipts: Receipts::default(),
+            traced: TracedPushes::default(),
             pending_marks: Vec::new(),
             pending_marks_due_ms: 0,
             asked: HashMap::new(),
             body_sink: HashMap::new(),
             next_ticket: 0,
             tallies: Tallies::new(&parts.inline),
+            access: HeldAccess::default(),
+            read_bytes: 0,
+            written_bytes: 0,
             heads: RememberedHeads::default(),
             inbound: RecordBuffer::new(),
             outbound: Vec::new(),
@@ -304,9 +307,9 @@ impl Shard {
         for event in &*events {
             match event.token() {
                 WAKER => {}
-                LISTENER => self.accept(),
-                TLS_LISTENER => self.accept_tls(),
-                ADMIN_LISTENER => self.accept_admin(),
+                LISTENER => self.accept_resumes.plain_has_some(self.now.mono_ms),
+                TLS_LISTENER => self.accept_resumes.tls_has_some(self.now.mono_ms),
+                ADMIN_LISTENER => self.accept_resumes.admin_has_some(self.now.mono_ms),
                 Token(token) => self.touched(slot_key(token), event),
             }
         }

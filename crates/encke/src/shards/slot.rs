@@ -3,7 +3,7 @@
 
 use std::{io, sync::Arc, time::Instant};
 
-use encke_hub::Now;
+use encke_hub::{Key, Now, Wheel};
 
 use super::{InlineWaker, Sink};
 use crate::connection::head::HEAD_MAX_BYTES;
@@ -62,6 +62,14 @@ impl Slot {
     #[must_use]
     pub fn due_ms(&self) -> u64 {
         self.unsent.as_ref().map_or(self.deadline_ms, |unsent| unsent.look_ms)
+    }
+
+    /// Has the wheel look at it, which is at this key, no later than something is to happen.
+    pub fn look_in_time(&mut self, wheel: &mut Wheel<u32>, key: Key) {
+        let due_ms = self.due_ms();
+        if due_ms < self.look_ms {
+            self.look_ms = wheel.insert(due_ms, key.index);
+        }
     }
 
     /// Puts what was written for it, from `start` on, into the form in which it is sent, and counts that.

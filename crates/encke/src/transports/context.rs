@@ -1,15 +1,18 @@
 //! What a transport is given to write to one connection: the hub to pull from, the output buffer and the
 //! request state. Sending the bytes is the shard's part.
 
-use std::any::Any;
+use std::{any::Any, borrow::Cow};
 
 use encke_hub::{ConnKey, Hub, Now, Pulled};
-use encke_proto::{ErrorCode, Open, Refusal, SessionId};
+use encke_proto::{ErrorCode, Open, Refusal, SessionId, UserId};
 
 use super::{Command, Duplex, NextAction, Site};
-use crate::http::{
-    refusal::{retry_after_s, sentence},
-    response::{self, Head},
+use crate::{
+    auth::OriginNumber,
+    http::{
+        refusal::{retry_after_s, sentence},
+        response::{self, Head},
+    },
 };
 
 /// How a connection waits.
@@ -27,7 +30,7 @@ pub struct RequestState {
     /// How long a poll waits at most, in seconds.
     pub hold_s: u32,
     /// Which of the allowed origins asked, so that its browser lets the page read the answer.
-    pub origin: Option<u16>,
+    pub origin: Option<OriginNumber>,
     /// Whether the client keeps the connection after the response.
     pub keep_alive: bool,
     /// No chunks: the end of the line ends the response, as in HTTP/1.0, or hyper frames it.
@@ -36,10 +39,10 @@ pub struct RequestState {
     pub began: bool,
     /// Bytes that the transport counts for a purpose of its own.
     pub tally: u32,
-    /// Random bits, for transports that need some.
-    pub nonce: [u8; 8],
+    /// What the transport keeps for a purpose of its own: at first random bits, for those that need some.
+    pub scratch: [u8; 8],
     /// Which of the allowed origins embeds the stream; none for the server's own.
-    pub embedder: Option<u16>,
+    pub embedder: Option<OriginNumber>,
 }
 
 impl RequestState {
@@ -104,6 +107,12 @@ impl TransportContext<'_> {
         self.hub.session_of(self.conn).unwrap_or(SessionId::from_bits(0))
     }
 
+    /// The user whose session the connection serves.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        self.hub.user_on(self.conn)
+    }
+
     /// The beginning of a stream, as its client is told.
     #[must_use]
     pub fn open(&self) -> Open {
@@ -113,6 +122,8 @@ impl TransportContext<'_> {
             cursor: self.hub.cursor(self.conn),
             heartbeat_s: site.heartbeat_s,
             close_key: site.close_keys.of_session(session),
+            user: None,
+            epoch: None,
         }
     }
 
@@ -124,20 +135,14 @@ impl TransportContext<'_> {
 
     /// The origin whose pages may read the answer.
     #[must_use]
-    pub fn readable_by(&self) -> Option<&str> {
-        self.request_state
-            .origin
-            .and_then(|number| self.site.origins.get(usize::from(number)))
-            .map(String::as_str)
+    pub fn readable_by(&self) -> Option<Cow<'_, str>> {
+        self.request_state.origin.and_then(|number| self.site.origins.text(number))
     }
 
     /// The origin of the page that embeds the stream; none for the server's own.
     #[must_use]
-    pub fn embedder(&self) -> Option<&str> {
-        self.request_state
-            .embedder
-            .and_then(|number| self.site.origins.get(usize::from(number)))
-            .map(String::as_str)
+    pub fn embedder(&self) -> Option<Cow<'_, str>> {
+        self.request_state.embedder.and_then(|number| self.site.origins.text(number))
     }
 
     /// Whether enough is gathered for one turn.
@@ -155,17 +160,13 @@ impl TransportContext<'_> {
         keep_alive: bool,
         fields: &[(&str, &str)],
     ) {
-        let origin = self
-            .request_state
-            .origin
-            .and_then(|number| self.site.origins.get(usize::from(number)))
-            .map(String::as_str);
+        let origin = self.request_state.origin.and_then(|number| self.site.origins.text(number));
         let head = Head {
             status,
             content_type,
             body,
             keep_alive,
-            origin,
+            origin: origin.as_deref(),
             date: self.date,
             retry_after_s: None,
             fields,
@@ -182,18 +183,14 @@ impl TransportContext<'_> {
     /// The same, with a message of its own.
     pub fn refuse_with(&mut self, refusal: &Refusal) -> NextAction {
         let json = refusal.json();
-        let origin = self
-            .request_state
-            .origin
-            .and_then(|number| self.site.origins.get(usize::from(number)))
-            .map(String::as_str);
+        let origin = self.request_state.origin.and_then(|number| self.site.origins.text(number));
         let keep_alive = self.request_state.keep_alive;
         let head = Head {
             status: refusal.code.status(),
             content_type: response::JSON,
             body: response::Body::Length(json.len()),
             keep_alive,
-            origin,
+            origin: origin.as_deref(),
             date: self.date,
             retry_after_s: retry_after_s(refusal.code),
             fields: &[],

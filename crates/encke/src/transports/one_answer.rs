@@ -3,7 +3,7 @@
 use std::fmt;
 
 use encke_hub::{Ending, Pulled};
-use encke_proto::{Entry, Gap, Refusal, Unsubscribed};
+use encke_proto::{Entry, Expiring, Gap, Refusal, Unsubscribed};
 
 use super::{HoldKind, NextAction, Transport, TransportContext};
 
@@ -25,6 +25,10 @@ pub trait AnswerForm: Sync + fmt::Debug + 'static {
     /// Gathers the news that a channel is not followed any more, as the token does not grant it. A dialect
     /// without a word for that says nothing.
     fn unsubscribed(_: &mut Self::Gathered, _: &Unsubscribed) {}
+
+    /// Gathers the news that the token of the session ends soon. A dialect without a word for that says
+    /// nothing.
+    fn expiring(_: &mut Self::Gathered, _: Expiring) {}
 
     /// Whether there is nothing to say.
     fn is_empty(gathered: &Self::Gathered) -> bool;
@@ -92,6 +96,7 @@ fn gather<F: AnswerForm>(context: &mut TransportContext<'_>) -> F::Gathered {
             Pulled::Message(entry) => F::message(context, &mut gathered, &entry),
             Pulled::Gap(gap) => F::gap(&mut gathered, &gap),
             Pulled::Unsubscribed(told) => F::unsubscribed(&mut gathered, &told),
+            Pulled::Expiring(told) => F::expiring(&mut gathered, told),
             Pulled::Nothing => break,
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use encke_hub::{Ending, Pulled};
-use encke_proto::{Close, CloseCode, Entry, ErrorCode, Gap, Unsubscribed};
+use encke_proto::{Close, CloseCode, Entry, ErrorCode, Expiring, Gap, Unsubscribed};
 
 use super::{HoldKind, NextAction, Transport, TransportContext};
 use crate::http::response::{Body, Chunk};
@@ -37,6 +37,9 @@ pub trait Form: Sync + fmt::Debug + 'static {
     /// for that says nothing.
     fn unsubscribed(_: &mut TransportContext<'_>, _: &Unsubscribed) {}
 
+    /// Says that the token of the session ends soon. A dialect without a word for that says nothing.
+    fn expiring(_: &mut TransportContext<'_>, _: Expiring) {}
+
     /// Ends what began at `_begins` in the output, with the session's cursor standing behind it.
     fn end_event(_: &mut TransportContext<'_>, _begins: usize) {}
 
@@ -48,6 +51,12 @@ pub trait Form: Sync + fmt::Debug + 'static {
 
     /// Whether the response is complete, or has grown so large that the client should begin another.
     fn spent(_: &TransportContext<'_>) -> bool {
+        false
+    }
+
+    /// Whether nothing more is said in this response, as its client begins another by itself: what came
+    /// behind would be lost with it.
+    fn is_full(_: &mut TransportContext<'_>) -> bool {
         false
     }
 }
@@ -86,12 +95,13 @@ impl<F: Form> Transport for Stream<F> {
         let start = context.out.len();
         let chunk = Chunk::begin(context.out, context.request_state.plain);
         let mut after = NextAction::Wait;
-        loop {
+        while !F::is_full(context) {
             let begins = context.out.len();
             match context.pull() {
                 Pulled::Message(entry) => F::message(context, &entry),
                 Pulled::Gap(gap) => F::gap(context, &gap),
                 Pulled::Unsubscribed(told) => F::unsubscribed(context, &told),
+                Pulled::Expiring(told) => F::expiring(context, told),
                 Pulled::Nothing => break,
             }
             F::end_event(context, begins);

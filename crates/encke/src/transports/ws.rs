@@ -5,7 +5,7 @@ use std::fmt;
 
 use encke_hub::{Ending, Pulled};
 use encke_proto::{
-    Close, CloseCode, Entry, ErrorCode, Gap, Refusal, Unsubscribed,
+    Close, CloseCode, Entry, ErrorCode, Expiring, Gap, Refusal, Unsubscribed,
     codec::ws::{CloseFrame, CloseStatus, Fault, Received, Rules, frame},
 };
 
@@ -29,8 +29,11 @@ pub trait Spoken: Sync + fmt::Debug + 'static {
     /// What its handler of commands answers.
     type Answer: Send + 'static;
 
-    /// The connection is open and of no user yet: says the first.
-    fn open(_: &mut TransportContext<'_>) {}
+    /// The connection is open and of no user yet: says the first, or that it is not served
+    /// ([`close_with`]).
+    fn open(_: &mut TransportContext<'_>) -> NextAction {
+        NextAction::Wait
+    }
 
     /// The session is known: says the first, or answers who has named its user.
     fn begin(_: &mut TransportContext<'_>) {}
@@ -58,6 +61,9 @@ pub trait Spoken: Sync + fmt::Debug + 'static {
     /// Says that a channel is not followed any more, as the token does not grant it. A dialect without a word
     /// for that says nothing.
     fn unsubscribed(_: &mut TransportContext<'_>, _: &Unsubscribed) {}
+
+    /// Says that the token of the session ends soon. A dialect without a word for that says nothing.
+    fn expiring(_: &mut TransportContext<'_>, _: Expiring) {}
 
     /// Breaks a silence.
     fn heartbeat(context: &mut TransportContext<'_>) {
@@ -100,8 +106,7 @@ impl<D: Spoken> Transport for Ws<D> {
 
     fn open(&self, context: &mut TransportContext<'_>) -> NextAction {
         switch(context);
-        D::open(context);
-        NextAction::Wait
+        D::open(context)
     }
 
     fn begin(&self, context: &mut TransportContext<'_>) -> NextAction {
@@ -126,6 +131,7 @@ impl<D: Spoken> Transport for Ws<D> {
                 Pulled::Message(entry) => D::message(context, &entry),
                 Pulled::Gap(gap) => D::gap(context, &gap),
                 Pulled::Unsubscribed(told) => D::unsubscribed(context, &told),
+                Pulled::Expiring(told) => D::expiring(context, told),
                 Pulled::Nothing => {
                     D::drained(context);
                     return NextAction::Wait;

@@ -37,7 +37,18 @@ fn outside_dev_mode_a_token_is_needed_to_log_in() {
     let good = token("alice", &[], &[]);
     let answer =
         world.call(Ask::post("/v1/login", &json!({"token": good})).header("x-forwarded-proto", "https"));
-    assert!(answer.header("set-cookie").ends_with("; Secure"));
+    let cookie = answer.header("set-cookie").to_owned();
+    assert!(cookie.starts_with(&format!("__Host-encke_token={good}; Path=/; ")), "{cookie}");
+    assert!(cookie.ends_with("; Secure"), "{cookie}");
+    // One that a neighbouring subdomain planted does not count beside it.
+    let planted = token("mallory", &[], &[]);
+    let ticket = |cookie: &str| {
+        let proof = Ask::post("/v1/ticket", &json!({})).header("origin", "http://encke.localhost");
+        world.call(proof.header("cookie", cookie)).status
+    };
+    let pair = cookie.split(';').next().unwrap();
+    assert_eq!(ticket(&format!("encke_token={planted}; {pair}")), 200);
+    assert_eq!(ticket(&format!("encke_token={planted}; encke_token={good}")), 401);
     assert_eq!(answer.ok()["user"], "alice");
     assert_eq!(
         world.call(Ask::post("/v1/login", &json!({"token": "x.y.z"}))).code(),

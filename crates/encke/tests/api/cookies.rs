@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::world::{Answer, Ask, HOST, World};
+use crate::world::{Answer, Ask, HOST, World, now_s, token_until};
 
 /// What a browser keeps of the cookie: a value for each path (RFC 6265 section 5.3).
 #[derive(Default)]
@@ -88,4 +88,46 @@ fn at_the_root_one_cookie_is_enough() {
             assert!(cookies.len() == 1 && cookies[0].contains("; Path=/; "), "{path} {prefix}: {cookies:?}");
         }
     }
+}
+
+/// The application gives a page a fresh token; the page that logged in by the former one stays logged in.
+#[test]
+fn the_cookie_of_a_login_is_renewed_with_its_session() {
+    let world = World::dev();
+    let mut jar = Jar::default();
+    jar.log_in(&world, "/push", "alice");
+    let (before, session) = (jar.0.clone(), world.session("alice", "news"));
+    let fresh = |user: &str| token_until(user, &["*"], &[], now_s() + 7200);
+    let refresh = json!({"session": session, "token": fresh("alice")});
+    let answer = jar.ask(&world, "/push", "/v1/refresh", &refresh);
+    assert!(answer.header("set-cookie").contains("; Max-Age=7"), "{}", answer.header("set-cookie"));
+    answer.ok();
+    assert_eq!(jar.0["/push/"], format!("encke_token={}", fresh("alice")));
+    assert_ne!(jar.0, before);
+
+    // The login of another user in the same browser stays as it is.
+    jar.log_in(&world, "/push", "bob");
+    let before = jar.0.clone();
+    jar.ask(&world, "/push", "/v1/refresh", &refresh).ok();
+    assert_eq!(jar.0, before);
+
+    // Without a cookie none is set.
+    assert_eq!(world.call(Ask::post("/v1/refresh", &refresh)).header("set-cookie"), "");
+}
+
+/// The application renews the cookie by itself; the session takes it over.
+#[test]
+fn a_session_is_refreshed_by_a_cookie_from_the_own_origin() {
+    let world = World::new();
+    let session = json!({"session": world.session("alice", "news")});
+    let ask = || Ask::post("/v1/refresh", &session).cookie("alice");
+    world.call(ask().header("origin", &format!("http://{HOST}"))).ok();
+    for foreign in [ask(), ask().header("origin", "https://evil.example")] {
+        assert_eq!(world.call(foreign).code(), (403, "origin_forbidden".into()));
+    }
+    assert_eq!(world.call(Ask::post("/v1/refresh", &session)).code(), (401, "unauthorized".into()));
+    assert_eq!(
+        world.call(Ask::post("/v1/refresh", &session).user("bob")).code(),
+        (404, "session_unknown".into())
+    );
 }

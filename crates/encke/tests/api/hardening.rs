@@ -9,7 +9,38 @@ use serde_json::json;
 
 use crate::world::{Ask, SECRET, World, token};
 
-const CHANGES: [&str; 5] = ["/v1/ticket", "/v1/close", "/v1/subscribe", "/v1/publish", "/v1/ack"];
+/// What changes something for a client that has logged in.
+const CHANGES: [&str; 7] =
+    ["/v1/ticket", "/v1/close", "/v1/subscribe", "/v1/unsubscribe", "/v1/publish", "/v1/ack", "/v1/refresh"];
+/// Where clients wait, but for WebSockets, which have a test of their own.
+const WAITS: [&str; 4] = [
+    "/v1/poll?hold_s=0",
+    "/v1/sse",
+    "/v1/stream?as=ndjson",
+    "/v1/stream?as=iframe&origin=http://encke.localhost",
+];
+
+/// One of these. Of most the body is not looked at before the origin is.
+fn change(path: &str) -> Ask {
+    Ask::post(path, &json!({"session": "AAAAAAAAAAAAAAAAAAAAAA"}))
+}
+
+/// Every operation of clients that changes something is among those that are tried here.
+#[test]
+fn t2_each_operation_of_clients_is_tried_by_a_foreign_page() {
+    let description = World::new().call(Ask::get("/api/openapi.json")).ok();
+    let changes = description["paths"].as_object().unwrap().iter().filter(|(path, operations)| {
+        path.starts_with("/v1/")
+            && ["post", "put", "patch", "delete"].iter().any(|it| operations.get(it).is_some())
+    });
+    let missing: Vec<&String> = changes
+        .map(|(path, _)| path)
+        .filter(|path| {
+            !CHANGES.contains(&path.as_str()) && !["/v1/login", "/v1/logout"].contains(&path.as_str())
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
 
 /// A foreign page rides on the cookie.
 #[test]
@@ -24,12 +55,18 @@ fn t1_cross_site_requests_with_a_cookie_are_refused() {
         "null",
     ] {
         for path in CHANGES {
-            let answer = world.call(Ask::post(path, &json!({})).cookie("alice").header("origin", origin));
+            let answer = world.call(change(path).cookie("alice").header("origin", origin));
             assert_eq!(answer.code(), (403, "origin_forbidden".into()), "{path} {origin}");
         }
         let cookie = format!("Cookie: encke_token={}\r\nOrigin: {origin}\r\n", token("alice", &["*"], &[]));
-        let (status, body) = world.raw_get("/v1/poll?hold_s=0", &cookie);
-        assert_eq!((status, &body["error"]["code"]), (403, &json!("origin_forbidden")), "{origin}");
+        for path in WAITS {
+            let (status, body) = world.raw_get(path, &cookie);
+            assert_eq!(
+                (status, &body["error"]["code"]),
+                (403, &json!("origin_forbidden")),
+                "{path} {origin}"
+            );
+        }
     }
     for origin in ["http://encke.localhost", "https://app.example"] {
         world.call(Ask::new(Method::POST, "/v1/ticket").cookie("alice").header("origin", origin)).ok();
@@ -47,13 +84,12 @@ fn t2_nothing_is_changed_by_a_cookie_without_a_proof_of_origin() {
     let world = World::new();
     for path in CHANGES {
         assert_eq!(
-            world.call(Ask::post(path, &json!({})).cookie("alice")).code(),
+            world.call(change(path).cookie("alice")).code(),
             (403, "origin_forbidden".into()),
             "{path}"
         );
         for site in ["cross-site", "same-site", "none"] {
-            let answer =
-                world.call(Ask::post(path, &json!({})).cookie("alice").header("sec-fetch-site", site));
+            let answer = world.call(change(path).cookie("alice").header("sec-fetch-site", site));
             assert_eq!(answer.code(), (403, "origin_forbidden".into()), "{path} {site}");
         }
         assert_eq!(world.call(Ask::get(path).cookie("alice")).status, 405, "{path} by GET");

@@ -20,6 +20,10 @@ const OPERATIONS: &[(&str, &str, Scope)] = &[
     ("GET", "/api/users/alice", Scope::Read),
     ("GET", "/api/sessions", Scope::Read),
     ("GET", "/api/channels", Scope::Read),
+    ("GET", "/api/node", Scope::Read),
+    ("GET", "/api/nodes", Scope::Read),
+    ("GET", "/api/stats", Scope::Read),
+    ("GET", "/api/stats/history", Scope::Read),
     ("GET", "/api/channels/news/history", Scope::Read),
     ("GET", "/api/channels/news/presence", Scope::Read),
     ("GET", "/metrics", Scope::Metrics),
@@ -87,4 +91,30 @@ fn a_key_is_good_until_it_ends() {
     assert_eq!(push().0, 400);
     clock.advance_ms(1);
     assert_eq!(push(), (401, "unauthorized".into()));
+}
+
+/// One backend that has gone wild is held up, and no other.
+#[test]
+fn a_key_has_a_rate_of_its_own_wherever_it_is_answered() {
+    let world = World::with(|config| {
+        config.limits.burst_s = 5;
+        for key in &mut config.api_keys {
+            if [Scope::Push, Scope::Read].map(Scope::as_str).contains(&key.name.as_str()) {
+                key.requests_per_s = Some(1);
+            }
+        }
+    });
+    // A shard answers a push itself, and hyper what is read.
+    let push = |key: String| {
+        let fields = format!("Authorization: Bearer {key}\r\nContent-Type: application/json\r\n");
+        world.raw_post("/api/push", &fields, br#"{"to":["alice"],"data":1}"#)
+    };
+    let read = |key: String| world.call(ask("GET", "/api/users", &key)).status;
+    let first = |statuses: Vec<u16>| {
+        let allowed = statuses.iter().take_while(|status| **status != 429).count();
+        assert!((5..60).contains(&allowed), "{statuses:?}");
+    };
+    first((0..60).map(|_| push(key_of(Scope::Push))).collect());
+    first((0..60).map(|_| read(key_of(Scope::Read))).collect());
+    assert!((0..20).all(|_| push(key_of(Scope::Admin)) == 202 && read(key_of(Scope::Admin)) == 200));
 }

@@ -21,5 +21,7 @@ mod push_many;
 mod request_stream;
 mod revocation;
 mod rules;
+mod searches;
 mod server;
+mod stats;
 mod world;

@@ -14,6 +14,8 @@ fn pages_come_with_a_strict_policy_and_are_not_fetched_twice() {
         ("/client/cursor.js", "text/javascript; charset=utf-8"),
         ("/assets/demo.js", "text/javascript; charset=utf-8"),
         ("/assets/console.js", "text/javascript; charset=utf-8"),
+        ("/assets/console.css", "text/css; charset=utf-8"),
+        ("/assets/console/users.js", "text/javascript; charset=utf-8"),
         ("/assets/style.css", "text/css; charset=utf-8"),
         ("/assets/favicon.svg", "image/svg+xml"),
     ] {
@@ -22,6 +24,7 @@ fn pages_come_with_a_strict_policy_and_are_not_fetched_twice() {
         assert_eq!(answer.header("cache-control"), "no-cache");
         assert_eq!(answer.header("x-content-type-options"), "nosniff");
         assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert_eq!(answer.header("cross-origin-opener-policy"), "same-origin", "{path}");
         let policy = answer.header("content-security-policy");
         for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
             assert!(policy.contains(part), "{policy}");
@@ -66,19 +69,22 @@ fn only_the_client_is_open_to_other_origins() {
 #[test]
 fn everything_that_the_client_imports_is_served() {
     let world = World::new();
-    let mut open = vec!["/client.js".to_owned()];
+    // A server that was built with Node serves all as one file, and the modules besides.
+    let mut open = vec!["/client.js".to_owned(), "/client/encke.js".to_owned()];
     let mut served = std::collections::BTreeSet::new();
     while let Some(path) = open.pop() {
         let script = world.call(Ask::get(&path));
         assert_eq!(script.status, 200, "{path}");
         let folder = path.rsplit_once('/').unwrap().0.to_owned();
-        open.extend(
-            script
-                .text
-                .split(" from './")
-                .skip(1)
-                .map(|rest| format!("{folder}/{}", rest.split('\'').next().unwrap())),
-        );
+        for import in [" from './", "import('./"] {
+            open.extend(
+                script
+                    .text
+                    .split(import)
+                    .skip(1)
+                    .map(|rest| format!("{folder}/{}", rest.split('\'').next().unwrap())),
+            );
+        }
         served.insert(path);
         open.retain(|path| !served.contains(path));
     }

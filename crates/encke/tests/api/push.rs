@@ -69,6 +69,8 @@ fn a_push_that_is_not_right_is_refused() {
         (json!({"to": ["alice"], "data": 1, "ttl_s": 99_999_999}), "bad_request", 400),
         (json!({"to": ["alice"], "data": 1, "ttl_s": "60"}), "bad_request", 400),
         (json!({"to": ["alice"], "data": 1, "id": ""}), "bad_request", 400),
+        (json!({"to": ["alice"], "data": 1, "id": "k".repeat(129)}), "bad_request", 400),
+        (json!({"to": ["alice"], "url": format!("https://a/{}", "x".repeat(8_183))}), "bad_url", 400),
         (json!({"to": ["alice"], "data": 1, "ttl": 60}), "bad_request", 400),
         (json!({"to": ["ali\u{200b}ce"], "data": 1}), "bad_name", 400),
         (json!({"to": [""], "data": 1}), "bad_name", 400),

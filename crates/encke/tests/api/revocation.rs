@@ -73,6 +73,7 @@ fn answers(world: &World, token: &str, targets: &[&str]) -> Vec<(String, u16, Va
         ("/v1/subscribe", json!({"session": "x", "channels": ["news"]})),
         ("/v1/ack", json!({"session": "x", "cursor": "1"})),
         ("/v1/close", json!({"session": "x"})),
+        ("/v1/refresh", json!({"session": "x", "token": token})),
     ] {
         let answer = world.call(Ask::post(path, &body).bearer(token));
         answers.push((path.to_owned(), answer.status, answer.json()));
@@ -237,6 +238,34 @@ fn a_ban_and_a_revocation_end_by_themselves() {
     assert_eq!(code("bob"), "revoked");
     clock.advance_ms(1);
     assert_eq!(code("bob"), "");
+}
+
+/// The clocks of two nodes never agree to the millisecond. Each of these routers follows the log by itself.
+#[test]
+fn the_latest_word_on_a_ban_counts_whatever_the_clock_of_the_node_that_says_it() {
+    let world = World::new();
+    let engine = &world.app().engine;
+    let node = |behind_ms: u64| {
+        let clock = Arc::new(TestClock::at(Time(now_s() * 1000 - behind_ms)));
+        world.other(Arc::clone(engine), Some(clock))
+    };
+    let (ahead, behind) = (node(0), node(5_000));
+    let ban = |router, ban_s: u64| {
+        let body = json!({"user": "alice", "ban_s": ban_s});
+        world.call_router(router, Ask::post("/api/close", &body).key()).ok();
+    };
+    // What one of them is asked makes it follow the log.
+    let code = |router| {
+        let body = json!({"user": "mallory"});
+        world.call_router(router, Ask::post("/api/revoke", &body).key()).ok();
+        world.call_router(router, Ask::new(Method::POST, "/v1/ticket").user("alice")).code().1
+    };
+    ban(&ahead, 3600);
+    assert_eq!([code(&ahead), code(&behind)], ["banned", "banned"]);
+    ban(&behind, 0);
+    assert_eq!([code(&ahead), code(&behind)], ["", ""]);
+    ban(&behind, 3600);
+    assert_eq!([code(&ahead), code(&behind)], ["banned", "banned"]);
 }
 
 #[test]

@@ -91,3 +91,31 @@ fn a_message_of_a_client_has_at_most_so_many_bytes() {
     let body = r#"{"channel":"chat-1","data":[ 1,  2,        3 ]}"#;
     assert_eq!(world.call(padded.body(body)).status, 202, "as it is kept");
 }
+
+#[test]
+fn clients_publish_so_many_messages_a_second_to_a_channel() {
+    let limited = RuleEntry { publish: Who::Users, messages_per_s: Some(1), ..rule("chat*") };
+    let open = RuleEntry { publish: Who::Users, ..rule("*") };
+    let world = World::with(|config| {
+        config.rules = vec![limited, open];
+        config.limits.burst_s = 5;
+    });
+    let publish = |user: &str, channel: &str| {
+        world.call(Ask::post("/v1/publish", &json!({"channel": channel, "data": 1})).user(user))
+    };
+    // Of whatever users.
+    let statuses: Vec<u16> =
+        (0..60).map(|number| publish(&format!("user-{number}"), "chat-1").status).collect();
+    let allowed = statuses.iter().take_while(|status| **status == 202).count();
+    assert!((5..60).contains(&allowed), "{statuses:?}");
+    let refused = statuses.iter().position(|status| *status == 429);
+    assert_eq!(refused, Some(allowed), "{statuses:?}");
+    for channel in ["chat-2", "other"] {
+        assert_eq!(publish("alice", channel).status, 202, "{channel} has its own");
+    }
+    for number in 0..20 {
+        world.publish("chat-1", number);
+    }
+    let answer = (0..60).map(|_| publish("alice", "chat-2")).find(|answer| answer.status == 429).unwrap();
+    assert_eq!((answer.code().1.as_str(), answer.header("retry-after")), ("rate_limited", "5"));
+}

@@ -180,6 +180,7 @@ fn key_entry(scope: Scope) -> ApiKeyEntry {
         key_sha256: None,
         scopes: vec![scope].into(),
         expires: None,
+        requests_per_s: None,
     }
 }
 
@@ -234,7 +235,7 @@ impl World {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.server.as_ref().unwrap().address
+        self.server.as_ref().unwrap().main.address.tcp().unwrap()
     }
 
     /// Waits until so many sessions of the user are served by a connection.
@@ -248,6 +249,28 @@ impl World {
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("there are not {count} sessions of {user} that are held");
+    }
+
+    /// Lets a user wait on a stream of this channel, until that is served.
+    pub fn hold(&self, socket: &mut TcpStream, user: &str, channel: &str) {
+        let token = token(user, &["*"], &["*"]);
+        write!(
+            socket,
+            "GET /v1/sse?channels={channel} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {token}\r\n\r\n"
+        )
+        .unwrap();
+        self.until_held(user, 1);
+    }
+
+    /// Waits until connections were handed so many messages.
+    pub fn until_delivered(&self, count: u64) {
+        for _ in 0..4000 {
+            if self.runtime.block_on(self.app().shards.counts()).unwrap().traffic.delivered() == count {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("they were not delivered within 20 seconds");
     }
 
     pub fn app(&self) -> &Arc<App> {
@@ -320,7 +343,7 @@ impl World {
     }
 
     pub fn raw_get(&self, target: &str, headers: &str) -> (u16, Value) {
-        let address = self.server.as_ref().unwrap().address;
+        let address = self.server.as_ref().unwrap().main.address.tcp().unwrap();
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         write!(socket, "GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n")
@@ -335,7 +358,8 @@ impl World {
 impl World {
     /// Everything that is answered to bytes on a connection of its own, up to its end.
     pub fn raw(&self, bytes: &str) -> String {
-        let mut socket = TcpStream::connect(self.server.as_ref().unwrap().address).unwrap();
+        let mut socket =
+            TcpStream::connect(self.server.as_ref().unwrap().main.address.tcp().unwrap()).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         // A server that refuses unread may have ended the connection before all is sent; what it said before
         // that counts.
@@ -353,7 +377,8 @@ impl World {
 
     /// A connection that the server has taken: it has answered a request on it, and keeps it.
     pub fn connect(&self) -> TcpStream {
-        let mut socket = TcpStream::connect(self.server.as_ref().unwrap().address).unwrap();
+        let mut socket =
+            TcpStream::connect(self.server.as_ref().unwrap().main.address.tcp().unwrap()).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         socket.write_all(b"GET /v1/poll HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert!(socket.read(&mut [0; 4096]).unwrap() > 0);
@@ -362,7 +387,7 @@ impl World {
 
     /// The status of the answer to a body that is sent whole before anything is read.
     pub fn raw_post(&self, target: &str, headers: &str, body: &[u8]) -> u16 {
-        let address = self.server.as_ref().unwrap().address;
+        let address = self.server.as_ref().unwrap().main.address.tcp().unwrap();
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         write!(socket, "POST {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len())

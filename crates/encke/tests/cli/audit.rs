@@ -46,18 +46,29 @@ impl Server {
     }
 
     fn ask(&self, head: &str, key: &str, body: &Value) -> u16 {
+        self.ask_with(head, key, "", body)
+    }
+
+    /// The same with further fields of the head.
+    fn ask_with(&self, head: &str, key: &str, fields: &str, body: &Value) -> u16 {
         let mut socket = TcpStream::connect(&self.address).unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
         write!(
             socket,
             "{head} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+             Content-Type: application/json\r\n{fields}Content-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer[9..12].parse().unwrap()
+    }
+
+    /// A token of this user.
+    fn token(&self, user: &str) -> String {
+        let args = ["token", "--user", user, "--channel", "*", "--config", "encke.toml"];
+        String::from_utf8(self.program.command(&args).output().unwrap().stdout).unwrap().trim().to_owned()
     }
 
     fn log(&self) -> String {
@@ -140,6 +151,37 @@ fn what_is_done_with_keys_is_written_down_whatever_the_log_leaves_out() {
     }
 }
 
+#[test]
+fn tokens_that_were_taken_back_and_users_who_are_kept_away_are_written_down() {
+    let server = Server::new("");
+    let tokens = ["alice", "bob"].map(|user| server.token(user));
+    assert_eq!(server.ask("POST /api/revoke", ADMIN, &json!({"user": "alice"})), 200);
+    assert_eq!(server.ask("POST /api/close", ADMIN, &json!({"user": "bob", "ban_s": 600})), 200);
+    for (token, status) in tokens.iter().zip([401, 403]) {
+        assert_eq!(server.ask("GET /v1/poll", token, &Value::Null), status);
+        assert_eq!(server.ask("POST /v1/ticket", token, &Value::Null), status);
+    }
+    let lines = server.audit(6);
+    let expected = [("revoked", "data connection"), ("revoked", "/v1/ticket"), ("banned", "data connection")];
+    for (line_seen, (outcome, what)) in lines[2..].iter().zip(expected) {
+        assert_eq!(*line_seen, line("-", "refuse", what, outcome));
+    }
+    assert_eq!(lines[0], line("billing", "revoke", "user alice", "ok"));
+    assert_eq!(lines.len(), 6, "{lines:?}");
+}
+
+/// A push that an event loop answers itself, and one that it does not.
+#[test]
+fn behind_a_proxy_the_address_is_that_of_the_backend() {
+    let server = Server::new("audit = \"all\"\ntrusted_proxies = [\"127.0.0.1/32\"]");
+    let push = json!({"to": ["alice"], "data": 1});
+    for head in ["POST /api/push", "POST /api/push?"] {
+        assert_eq!(server.ask_with(head, ADMIN, "X-Forwarded-For: 203.0.113.7\r\n", &push), 202);
+    }
+    let from: Vec<String> = server.audit(2).into_iter().map(|[.., from]| from).collect();
+    assert_eq!(from, ["203.0.113.7", "203.0.113.7"]);
+}
+
 /// By default there is no line for each message, and none at all when it is switched off.
 #[test]
 fn what_gets_a_line_is_as_configured() {
@@ -197,12 +239,17 @@ fn guesses_are_counted_beyond_a_hundred_a_second() {
 fn a_channel_has_the_same_and_no_client_gets_at_it() {
     let server = Server::new("audit_channel = \"audit\"");
     assert_eq!(server.ask("POST /api/close", ADMIN, &json!({"user": "alice"})), 200);
-    let mut command =
-        server.program.command(&["token", "--user", "eve", "--channel", "*", "--config", "encke.toml"]);
-    let token = String::from_utf8(command.output().unwrap().stdout).unwrap();
-    let token = token.trim();
-    assert_eq!(server.ask("GET /v1/poll?hold_s=0&channels=news", token, &Value::Null), 200);
-    assert_eq!(server.ask("GET /v1/poll?hold_s=0&channels=audit", token, &Value::Null), 403);
+    let token = server.token("eve");
+    assert_eq!(server.ask("GET /v1/poll?hold_s=0&channels=news", &token, &Value::Null), 200);
+    assert_eq!(server.ask("GET /v1/poll?hold_s=0&channels=audit", &token, &Value::Null), 403);
+    // Nor does a backend write to it, whichever way.
+    for body in [json!({"channel": "audit", "data": 1}), json!({"channels": ["news", "audit"], "data": 1})] {
+        for head in ["POST /api/publish", "POST /api/publish?"] {
+            assert_eq!(server.ask(head, ADMIN, &body), 403, "{body}");
+        }
+    }
+    let many = json!({"messages": [{"channel": "audit", "data": 1}]});
+    assert_eq!(server.ask("POST /api/publish", ADMIN, &many), 202, "each has a result of its own");
     let ends = Instant::now() + WAIT;
     let history = loop {
         let mut socket = TcpStream::connect(&server.address).unwrap();

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod audit;
+mod configuration;
+mod listening;
+mod operators_log;
 mod server_log;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,11 +21,23 @@ const COMMANDS: &[&str] = &[
     "listen",
     "who",
     "sessions",
+    "nodes",
+    "status",
     "close",
     "revoke",
+    "receipts",
+    "cancel",
+    "channels",
+    "history",
+    "delete",
     "token",
+    "backup",
+    "restore",
     "store",
     "check-config",
+    "config",
+    "completions",
+    "man",
 ];
 const SECRET: &str = "31c6f0a5e8b94d7201f331c6f0a5e8b9";
 
@@ -235,52 +250,25 @@ fn serve_names_the_key_that_is_wrong() {
     let program = Program::new();
     assert!(
         error(&program.run(&["serve", "--dev", "--listen", "0.0.0.0:0"]), 64)
-            .contains("`listen` from --listen")
+            .contains("encke: --listen: listen: ")
     );
     let serve =
         |name: &str, value: &str| program.command(&["serve", "--dev"]).env(name, value).output().unwrap();
-    assert!(error(&serve("ENCKE_HOLD_S", "0"), 64).contains("`hold_s` from ENCKE_HOLD_S"));
-    assert!(error(&serve("ENCKE_TOKEN_SECRET", "changeme"), 64).contains("`token_secret`"));
+    assert!(error(&serve("ENCKE_HOLD_S", "0"), 64).contains("encke: ENCKE_HOLD_S: hold_s: "));
+    assert!(
+        error(&serve("ENCKE_TOKEN_SECRET", "changeme"), 64).contains("ENCKE_TOKEN_SECRET: token_secret: ")
+    );
     let words = error(&serve("ENCKE_ENGINE", "postgres://user:hush@host/"), 64);
     assert!(
-        words.contains("`engine` from ENCKE_ENGINE: this build has no engine `postgres`")
+        words.contains("ENCKE_ENGINE: engine: this build has no engine `postgres`")
             && !words.contains("hush"),
         "{words}"
     );
     let file = program.write("encke.toml", "hold_s = 0\n");
-    assert!(error(&program.run(&["serve", "--dev", "--config", &file]), 64).contains("`hold_s` in "));
+    assert!(
+        error(&program.run(&["serve", "--dev", "--config", &file]), 64).contains("encke.toml:1:1: hold_s: ")
+    );
     assert!(!program.path().join("encke-data").exists(), "nothing is made before the configuration is good");
-}
-
-#[test]
-fn check_config_says_ok_or_names_the_key() {
-    let program = Program::new();
-    let good = program.write(
-        "good.toml",
-        &format!("api_key = \"4f1c9be07d3a4f1c\"\ntoken_secret = \"{SECRET}\"\nhold_s = 30\n"),
-    );
-    let output = program.run(&["check-config", &good]);
-    assert_eq!(
-        (output.status.code(), stdout(&output).as_str(), output.stderr.as_slice()),
-        (Some(0), "ok\n", &b""[..])
-    );
-    let empty = program.write("empty.toml", "");
-    assert_eq!(stdout(&program.run(&["check-config", &empty])), "ok\n");
-    for (text, word) in [
-        ("hold_s = 9999", "`hold_s`"),
-        ("hold = 1", "`hold`"),
-        ("[retention_default]\nmax_bytes = 1", "`retention_default.max_bytes`"),
-        ("listen = ", "line 1"),
-        ("dev = true\nlisten = \"0.0.0.0:80\"", "`listen`"),
-        ("engine = \"oracle\"", "bad.toml: this build has no engine `oracle`; must be memory, "),
-        ("engine = \"sqlite://x\"", "`engine` in "),
-        ("engine = \"redis://h/?nothing=1\"", "`engine` in "),
-        ("engine = \"nats://h/?replicas=2\"", "`engine` in "),
-    ] {
-        let bad = program.write("bad.toml", text);
-        assert!(error(&program.run(&["check-config", &bad]), 64).contains(word), "{text}");
-    }
-    error(&program.run(&["check-config", "nowhere.toml"]), 64);
 }
 
 #[test]
@@ -395,6 +383,43 @@ fn a_refusal_of_the_server_ends_with_1_and_one_line() {
 }
 
 #[test]
+fn nodes_and_status_tell_how_the_nodes_are() {
+    let program = Program::new();
+    let totals = r#"{"pushes":1,"publishes":2,"deliveries":3,"opened":4,"gaps":0,"errors":0}"#;
+    let node = format!(
+        r#"{{"node":"push-1","id":null,"version":"9.9","engine":"log","started":"2026-01-02T03:04:05Z",
+            "uptime_s":90061,"addresses":["http://127.0.0.1:8080"],"connections":7,"sessions":8,"users":6,
+            "lag":0,"totals":{totals},"rates":{{"deliveries":1.5}},"latency_ms":{{"p50":1,"p90":1,"p99":2}},
+            "later":true}}"#
+    );
+    let lately = r#"{"seconds":60,"rates":{"pushes":0.5},"latency_ms":null}"#;
+    let stats = format!(
+        r#"{{"nodes":1,"silent":0,"connections":7,"sessions":8,"users":6,"lag":0,"totals":{totals},
+            "minute":{lately},"hour":{lately}}}"#
+    );
+    let (address, _) = play(move |line| match line {
+        "GET /api/nodes HTTP/1.1" => (
+            200,
+            format!(r#"{{"nodes":[{node}],"silent":[{{"node":"push-2","id":"0","error":"overloaded"}}]}}"#),
+        ),
+        "GET /api/stats HTTP/1.1" => (200, stats.clone()),
+        _ => (404, String::new()),
+    });
+    let run = |command: &str| {
+        let output = program.run(&[command, "--server", &address, "--api-key", "k"]);
+        assert!(output.status.success(), "{output:?}");
+        let lines = stdout(&output);
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<serde_json::Value>>()
+    };
+    let nodes = run("nodes");
+    assert_eq!((nodes.len(), &nodes[0]["node"], &nodes[0]["connections"]), (2, &"push-1".into(), &7.into()));
+    assert_eq!(nodes[1]["error"], "overloaded");
+    let status = run("status");
+    assert_eq!((status.len(), &status[0]["users"]), (1, &6.into()));
+    assert_eq!(status[0]["minute"]["rates"]["pushes"], 0.5);
+}
+
+#[test]
 fn lists_are_json_lines_without_a_terminal_and_go_on_over_pages() {
     let program = Program::new();
     let (address, asked) = play(|line| {
@@ -496,141 +521,6 @@ fn start(command: &mut Command) -> (Child, BufReader<std::process::ChildStdout>)
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let stdout = BufReader::new(child.stdout.take().unwrap());
     (child, stdout)
-}
-
-#[cfg(unix)]
-#[test]
-fn listen_prints_lines_and_closes_its_session_when_it_is_told_to_stop() {
-    for signal in ["-INT", "-TERM"] {
-        let program = Program::new();
-        let (address, asked) = play(|line| match line.split(' ').nth(1).unwrap() {
-            "/v1/login" => (200, r#"{"token":"t1","user":"alice","expires":"2026-01-02T03:04:05Z"}"#.into()),
-            "/v1/close" => (200, r#"{"closed":true}"#.into()),
-            _ => (200, STREAM.into()),
-        });
-        let (mut child, mut lines) = start(&mut program.command(&[
-            "listen",
-            "--server",
-            &address,
-            "--user",
-            "alice",
-            "--channel",
-            "news",
-        ]));
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        assert!(line.ends_with("\"type\":\"message\",\"data\":{\"n\":1.0}}\n"), "{line}");
-        assert_eq!(asked.recv().unwrap().body, r#"{"user":"alice"}"#);
-        let data = asked.recv().unwrap();
-        assert!(
-            data.line.contains("/v1/sse?channels=news ")
-                && data.head.to_ascii_lowercase().contains("bearer t1"),
-            "{data:?}"
-        );
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
-        assert_eq!(child.wait().unwrap().code(), Some(0));
-        let close = asked.recv().unwrap();
-        assert!(
-            close.line.starts_with("POST /v1/close") && close.body.contains("\"session\":\"s1\""),
-            "{close:?}"
-        );
-    }
-}
-
-#[test]
-fn listen_goes_on_by_websocket_where_it_was() {
-    let program = Program::new();
-    let connections = std::sync::atomic::AtomicUsize::new(0);
-    let event = |n: u64| {
-        let place = format!(r#""channel":"@alice","offset":{n},"epoch":"e","time":"2026-01-02T03:04:05Z""#);
-        format!(r#"{{"event":"message","id":"m{n}",{place},"type":"message","data":{n}}}"#)
-    };
-    let (address, asked) = play(move |_| {
-        let open = r#"{"event":"open","session":"s1","cursor":"1~e~@alice~0","heartbeat_s":20}"#;
-        match connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
-            0 => (
-                101,
-                [
-                    open,
-                    &event(1),
-                    r#"{"event":"close","code":"slow","reason":"for the test","reconnect":true}"#,
-                ]
-                .join("\n"),
-            ),
-            _ => (
-                101,
-                [
-                    open,
-                    &event(1),
-                    &event(2),
-                    r#"{"event":"close","code":"operator","reason":"tidy","reconnect":false}"#,
-                ]
-                .join("\n"),
-            ),
-        }
-    });
-    let args = ["listen", "--server", &address, "--user", "alice", "--token", "t", "--transport", "ws"];
-    let output = program.run(&args);
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let ids: Vec<_> = stdout(&output)
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].clone())
-        .collect();
-    assert_eq!(ids, ["m1", "m2"], "what is repeated is printed once");
-    assert!(String::from_utf8(output.stderr).unwrap().ends_with("encke: closed (operator): tidy\n"));
-    let (first, second) = (asked.recv().unwrap(), asked.recv().unwrap());
-    assert!(
-        first.line.starts_with("GET /v1/ws ") && first.head.contains("authorization: Bearer t"),
-        "{first:?}"
-    );
-    assert!(second.line.starts_with("GET /v1/ws?cursor=1~e~%40alice~1 "), "{second:?}");
-}
-
-#[test]
-fn listen_signs_its_own_token_when_it_has_the_secret() {
-    let program = Program::new();
-    let (address, asked) = play(|_| {
-        (410, r#"{"error":{"code":"session_closed","message":"for the test"},"reconnect":false}"#.into())
-    });
-    let args =
-        ["listen", "--server", &address, "--user", "alice", "--channel", "news", "--transport", "poll"];
-    let output = program.command(&args).env("ENCKE_TOKEN_SECRET", SECRET).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "encke: closed (session_closed): for the test\n");
-    let head = asked.recv().unwrap().head;
-    let token = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let key = encke::auth::TokenKey::hs256(&encke::config::Secret::new(SECRET.into()));
-    let claims = key.verify(token, now.as_secs()).unwrap();
-    assert!(claims.channels.allows("news") && !claims.channels.allows("rain"));
-}
-
-#[test]
-fn listen_goes_on_with_a_new_token_when_its_own_has_expired() {
-    let program = Program::new();
-    let polls = std::sync::atomic::AtomicUsize::new(0);
-    let (address, asked) = play(move |_| match polls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
-        0 => (200, r#"{"session":"s1","cursor":"1~e~@alice~4","messages":[],"gaps":[],"close":null}"#.into()),
-        1 => (401, r#"{"error":{"code":"token_expired","message":"for the test"}}"#.into()),
-        _ => (401, r#"{"error":{"code":"unauthorized","message":"for the test"}}"#.into()),
-    });
-    let args = ["listen", "--server", &address, "--user", "alice", "--transport", "poll"];
-    let output = program.command(&args).env("ENCKE_TOKEN_SECRET", SECRET).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let words = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        words,
-        "encke: the token has expired; going on with a new one\nencke: unauthorized: for the test\n"
-    );
-    let lines: Vec<_> = (0..3).map(|_| asked.recv().unwrap().line).collect();
-    assert!(lines[2].contains("session=s1&cursor=1~e~%40alice~4"), "{lines:?}");
-}
-
-#[test]
-fn listen_says_what_to_do_where_a_login_needs_proof() {
-    let (address, _asked) = play(|_| (403, r#"{"error":{"code":"login_disabled","message":"no"}}"#.into()));
-    let words = error(&Program::new().run(&["listen", "--server", &address, "--user", "alice"]), 64);
-    assert!(words.contains("--token"), "{words}");
 }
 
 #[test]

@@ -11,7 +11,9 @@ use serde_json::json;
 
 use super::*;
 
+mod rates;
 mod sockets;
+mod tokens;
 
 const TYPES: [&str; 2] = ["long-polling", "callback-polling"];
 

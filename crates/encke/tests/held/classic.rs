@@ -337,6 +337,7 @@ fn pages_that_are_pushed_to_a_browser_arrive_as_their_address() {
         from: None,
         time: world.app().now().wall,
         expires: None,
+        trace: None,
     };
     world.runtime.block_on(world.app().engine.append(append)).unwrap();
     let answer = reader.end(waiting).json();
@@ -457,4 +458,26 @@ fn pages_of_allowed_origins_may_read_the_answer_and_no_others() {
         "",
     );
     assert!(wire.until("\r\n\r\n").contains("; HttpOnly; SameSite=Lax; Secure\r\n"));
+}
+
+#[test]
+fn what_scripts_publish_is_limited_by_address() {
+    let (world, _) = World::clocked(|config| {
+        config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        config.limits.address_publishes_per_s = 1;
+        config.limits.burst_s = 3;
+    });
+    let mut browser = Browser::new();
+    let fields = |client: &str| format!("X-Forwarded-For: {client}\r\n");
+    let mut says = |client: &str| {
+        let wire = browser.begin_with(&world, "GET", "/classic/backend?msg=hello", &fields(client), "");
+        browser.end(wire).status
+    };
+    let statuses: Vec<u16> = (0..4).map(|_| says("203.0.113.7")).collect();
+    assert_eq!(statuses, [200, 200, 200, 429]);
+    assert_eq!(says("203.0.113.8"), 200, "others are not concerned");
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let posted = format!("{form}{}", fields("203.0.113.7"));
+    let wire = browser.begin_with(&world, "POST", "/classic/writedata", &posted, "msg=hello");
+    assert_eq!(browser.end(wire).status, 429);
 }

@@ -11,12 +11,6 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use encke::{
-    clock::TestClock,
-    wire::{Backing, wire_on},
-};
-use encke_engine::memory::MemoryEngine;
-use encke_proto::{Epoch, Time};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use serde_json::json;
@@ -99,21 +93,8 @@ impl Key {
 }
 
 fn world(issuer: &Issuer) -> (World, Arc<TestClock>) {
-    let clock = Arc::new(TestClock::at(Time(NOW_S * 1000)));
-    let time = Arc::clone(&clock);
     let url = format!("http://{}/jwks.json", issuer.address);
-    let world = World::of(
-        |config| config.auth.jwks_url = Some(url),
-        async move |config: Config| {
-            let retention = config.retention_table();
-            let open = async move |events: encke_engine::EngineEvents| {
-                let engine = MemoryEngine::new(events.feed, retention, Epoch(1));
-                Ok(Backing { engine: Arc::new(engine), cluster: None })
-            };
-            wire_on(Arc::new(config), time, open).await
-        },
-    );
-    (world, clock)
+    World::clocked(|config| config.auth.jwks_url = Some(url))
 }
 
 /// The status of a request on a new connection: of one that is held, or of one that is not.

@@ -9,12 +9,13 @@ use std::{
 };
 
 use encke::{
+    clock::TestClock,
     config::{Config, EngineUrl, Secret},
     connection::RESERVED_PER_ADDRESS_MAX,
-    wire::{Server, WireError, wire},
+    wire::{Backing, Server, WireError, wire, wire_on},
 };
-use encke_engine::{Append, Targets};
-use encke_proto::{Body, ChannelName, MessageId, UserId, json};
+use encke_engine::{Append, EngineEvents, Targets, memory::MemoryEngine};
+use encke_proto::{Body, ChannelName, Epoch, MessageId, Time, UserId, json};
 use serde_json::{Value, value::RawValue};
 
 /// A server of its own for each test, in this process, at a free port.
@@ -67,9 +68,24 @@ impl World {
         let server = runtime.block_on(wire(config)).unwrap();
         let address = match (&certificate, server.tls_address) {
             (Some(dir), Some(address)) => runtime.block_on(forwarder::start(address, dir.path())),
-            _ => server.address,
+            _ => server.main.address.tcp().unwrap(),
         };
         Self { runtime, server: Some(server), address, next_id: 1, certificate }
+    }
+
+    /// A server whose time is that of the clock, with a log in memory.
+    fn clocked(change: impl FnOnce(&mut Config)) -> (Self, Arc<TestClock>) {
+        let clock = Arc::new(TestClock::at(Time(1_800_000_000_000)));
+        let time = Arc::clone(&clock);
+        let world = Self::of(change, async move |config: Config| {
+            let retention = config.retention_table();
+            let open = async move |events: EngineEvents| {
+                let engine = MemoryEngine::new(events.feed, retention, Epoch(1));
+                Ok(Backing { engine: Arc::new(engine), cluster: None })
+            };
+            wire_on(Arc::new(config), time, open).await
+        });
+        (world, clock)
     }
 
     fn app(&self) -> &Arc<encke::app::App> {
@@ -90,6 +106,7 @@ impl World {
             from: None,
             time: self.app().now().wall,
             expires: None,
+            trace: None,
         };
         self.next_id += 1;
         let engine = Arc::clone(&self.app().engine);
@@ -235,23 +252,30 @@ fn data(answer: &Value) -> Vec<i64> {
 mod bayeux;
 mod classic;
 mod dialects;
+mod expiring;
 mod failing;
 mod fairness;
 mod floods;
 mod forwarded;
 mod forwarder;
 mod hand_over;
+#[path = "../hook_endpoint/mod.rs"]
+mod hook_endpoint;
+mod hooks;
 mod https;
 mod inline;
 mod jwks;
 mod long_cursors;
+mod metrics;
 mod polls;
+mod pusher;
 mod queries;
 mod receipts;
 mod regranted;
 mod ruled;
 mod sample;
 mod settings;
+mod short;
 mod slow;
 mod smuggling;
 mod stop;

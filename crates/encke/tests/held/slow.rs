@@ -1,7 +1,7 @@
 //! Receivers that take too little, over real sockets: no other waits for them, and the server keeps little
 //! for them.
 
-use encke::config::SlowPolicy;
+use encke::{config::SlowPolicy, metrics::TextForm};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::*;
@@ -112,7 +112,7 @@ fn a_websocket_is_told_why_behind_what_it_was_sent() {
     world.until_held("alice", 1);
     leave_behind(&mut world, 200);
     world.until(|| world.sessions("alice") == 0);
-    let told = world.app().metrics.render(&[]);
+    let told = world.app().metrics.render(TextForm::Prometheus, Vec::new());
     let closed = told.lines().find_map(|line| line.strip_prefix("encke_slow_closed_total ")).unwrap();
     assert!(closed.parse::<u64>().unwrap() > 0, "an operator sees it");
     assert!(wire.ends(), "the stream is whole");

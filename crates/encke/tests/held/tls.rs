@@ -1,12 +1,16 @@
 //! Requests that wait under TLS, over HTTP/1.1 and HTTP/2: the same answers from the same table.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::Bytes;
 use encke_engine::ReceiptState;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::watch;
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -36,11 +40,14 @@ fn certify_by_rsa(dir: &Path) -> CertificateDer<'static> {
 }
 
 pub(super) fn world(dir: &Path) -> World {
-    World::with(|config| {
-        config.tls_listen = Some("127.0.0.1:0".parse().unwrap());
-        config.tls_cert = Some(dir.join("cert.pem"));
-        config.tls_key = Some(dir.join("key.pem"));
-    })
+    World::with(|config| listen(config, dir))
+}
+
+/// Has a server listen for TLS with the certificate in a directory.
+fn listen(config: &mut Config, dir: &Path) {
+    config.tls_listen = Some("127.0.0.1:0".parse().unwrap());
+    config.tls_cert = Some(dir.join("cert.pem"));
+    config.tls_key = Some(dir.join("key.pem"));
 }
 
 enum Sender {
@@ -50,11 +57,25 @@ enum Sender {
 
 impl Sender {
     async fn connect(address: SocketAddr, trusted: CertificateDer<'static>, two: bool) -> Option<Self> {
+        Self::connect_trusting(address, &[trusted], two).await
+    }
+
+    async fn connect_trusting(
+        address: SocketAddr,
+        trusted: &[CertificateDer<'static>],
+        two: bool,
+    ) -> Option<Self> {
+        Self::over(TcpStream::connect(address).unwrap(), trusted, two).await
+    }
+
+    /// The same over a socket that is connected.
+    async fn over(socket: TcpStream, trusted: &[CertificateDer<'static>], two: bool) -> Option<Self> {
         let mut roots = RootCertStore::empty();
-        roots.add(trusted).unwrap();
+        trusted.iter().for_each(|trusted| roots.add(trusted.clone()).unwrap());
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![if two { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-        let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = tokio::net::TcpStream::from_std(socket).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let socket = TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, socket).await.ok()?);
         if two {
@@ -103,6 +124,23 @@ pub(super) async fn get(
     target: &str,
 ) -> Response<Incoming> {
     Sender::connect(address, trusted, two).await.unwrap().get("none", target).await
+}
+
+/// What becomes of a request over HTTP/2 that panics, and the status of one behind it on the same connection.
+pub(super) async fn panic_beside(
+    address: SocketAddr,
+    trusted: &CertificateDer<'static>,
+    target: &str,
+) -> (hyper::Result<u16>, u16) {
+    let Some(Sender::Two(mut sender)) = Sender::connect(address, trusted.clone(), true).await else {
+        panic!("there is no HTTP/2")
+    };
+    let mut status = async |target: &str| {
+        let request = Request::get(format!("https://localhost{target}")).body(Empty::new()).unwrap();
+        sender.ready().await?;
+        sender.send_request(request).await.map(|answer| answer.status().as_u16())
+    };
+    (status(target).await, status("/healthz").await.unwrap())
 }
 
 async fn json_of(response: Response<Incoming>) -> Value {
@@ -314,6 +352,79 @@ fn a_new_certificate_is_taken_without_a_restart() {
     let new = certify(dir.path());
     world.until(|| world.runtime.block_on(Sender::connect(address, new.clone(), false)).is_some());
     assert!(world.runtime.block_on(Sender::connect(address, old.clone(), false)).is_none());
+}
+
+/// Connects and asks as one client after the other until it is over, by both versions in turn.
+async fn ask_until(
+    over: watch::Receiver<bool>,
+    address: SocketAddr,
+    trusted: Arc<[CertificateDer<'static>]>,
+    token: String,
+    asked: Arc<AtomicUsize>,
+) {
+    while !*over.borrow() {
+        let two = asked.load(Ordering::Relaxed).is_multiple_of(2);
+        let mut sender = Sender::connect_trusting(address, &trusted, two).await.expect("no one is refused");
+        assert_eq!(sender.get(&token, "/v1/poll?hold_s=0").await.status(), 200);
+        asked.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn certificates_are_replaced_under_load_without_an_error() {
+    const ASKED_EACH: usize = 20;
+    let dir = tempfile::tempdir().unwrap();
+    let later: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let first = certify(dir.path());
+    let next: Vec<_> = later.iter().map(|dir| certify(dir.path())).collect();
+    let trusted: Arc<[_]> = std::iter::once(&first).chain(&next).cloned().collect();
+    let mut world = world(dir.path());
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    let token = world.token("alice");
+    let mut streams = Vec::new();
+    for two in [false, true] {
+        let mut sender = world.runtime.block_on(Sender::connect(address, first.clone(), two)).unwrap();
+        let body = world.runtime.block_on(sender.get(&token, "/v1/sse")).into_body();
+        streams.push((sender, body));
+    }
+    world.until_held("alice", 2);
+    let (over, asked) = (watch::Sender::new(false), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..4)
+        .map(|number| {
+            let token = world.token(&format!("client {number}"));
+            let (trusted, asked) = (Arc::clone(&trusted), Arc::clone(&asked));
+            world.runtime.spawn(ask_until(over.subscribe(), address, trusted, token, asked))
+        })
+        .collect();
+    let ask_some = |world: &World| {
+        let before = asked.load(Ordering::Relaxed);
+        let goes_on = || clients.iter().all(|client| !client.is_finished());
+        world.until(|| !goes_on() || asked.load(Ordering::Relaxed) >= before + ASKED_EACH);
+        assert!(goes_on(), "a client got an error");
+    };
+    for (from, certificate) in later.iter().zip(&next) {
+        ask_some(&world);
+        for file in ["key.pem", "cert.pem"] {
+            std::fs::copy(from.path().join(file), dir.path().join(file)).unwrap();
+        }
+        let config = Config::clone(&world.app().config);
+        world.runtime.block_on(world.app().reloads.take(config)).unwrap();
+        let shown = Sender::connect(address, certificate.clone(), false);
+        assert!(world.runtime.block_on(shown).is_some(), "it is shown at once");
+        ask_some(&world);
+    }
+    over.send_replace(true);
+    for client in clients {
+        world.runtime.block_on(client).unwrap();
+    }
+    world.push("alice", "7");
+    for (_sender, mut body) in streams {
+        let mut seen = String::new();
+        while !seen.contains("\"data\":7") {
+            let frame = world.runtime.block_on(body.frame()).expect("it goes on").unwrap();
+            seen.push_str(&String::from_utf8_lossy(&frame.into_data().unwrap()));
+        }
+    }
 }
 
 /// Reads until `done` says so of everything that has come.
@@ -539,4 +650,44 @@ fn who_never_read_under_tls_and_was_reset_was_handed_nothing() {
         assert_eq!(world.receipt_at_the_end(&user), ReceiptState::Queued, "{target}");
         assert_eq!(world.next_session(&user), 1, "{target}");
     }
+}
+
+/// The preface comes before the handshake, and says whose all requests of the connection are.
+#[test]
+fn t9_a_proxys_preface_counts_under_tls_and_over_http_2() {
+    use std::io::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path());
+    let world = World::with(|config| {
+        listen(config, dir.path());
+        config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        (config.proxy_protocol, config.max_connections_per_address) = (true, Some(2));
+    });
+    let address = world.server.as_ref().unwrap().tls_address.unwrap();
+    let preface = |last: u8| {
+        let ends = [203, 0, 113, last, 10, 0, 0, 1, 0x10, 0, 1, 0xbb];
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..], &ends].concat()
+    };
+    let connect = async |last: u8, two: bool| {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.write_all(&preface(last)).unwrap();
+        Sender::over(socket, std::slice::from_ref(&trusted), two).await
+    };
+    world.runtime.block_on(async {
+        for (last, two) in [(7, false), (8, true)] {
+            let mut held = Vec::new();
+            // The third has a place for probes and operators, and for nothing else.
+            for status in [200, 200, 503] {
+                let mut sender = connect(last, two).await.unwrap();
+                let answer = sender.get("none", "/client.js").await;
+                assert_eq!(answer.status().as_u16(), status, "{two}");
+                // An answer that is not read to its end takes its connection with it.
+                held.push((sender, answer));
+            }
+            let mut other = connect(last + 100, two).await.unwrap();
+            assert_eq!(other.get("none", "/client.js").await.status().as_u16(), 200, "another client");
+        }
+    });
+    // What begins with the handshake itself, as if it came from a client, is ended.
+    assert!(!world.runtime.block_on(connects(address, trusted, true)));
 }

@@ -21,7 +21,7 @@ fn without_engine() -> World {
             Ok(Backing { engine, cluster: None })
         }))
         .unwrap();
-    let address = server.address;
+    let address = server.main.address.tcp().unwrap();
     World { runtime, server: Some(server), address, next_id: 1, certificate: None }
 }
 

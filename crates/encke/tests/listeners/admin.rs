@@ -116,11 +116,12 @@ fn t8_clients_that_fill_the_server_do_not_keep_operators_out() {
 
 #[test]
 fn the_console_and_the_demo_can_be_switched_off() {
-    let targets = ["/", "/assets/demo.js", "/console", "/assets/console.js", "/client.js"];
+    let targets =
+        ["/", "/assets/demo.js", "/console", "/assets/console.js", "/assets/console/users.js", "/client.js"];
     for (settings, statuses) in [
-        ("", [200, 200, 200, 200, 200]),
-        ("demo = false\n", [404, 404, 200, 200, 200]),
-        ("console = false\n", [200, 200, 404, 404, 200]),
+        ("", [200, 200, 200, 200, 200, 200]),
+        ("demo = false\n", [404, 404, 200, 200, 200, 200]),
+        ("console = false\n", [200, 200, 404, 404, 404, 200]),
     ] {
         let server = Server::start(settings);
         let mut wire = server.connect();

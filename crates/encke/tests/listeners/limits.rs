@@ -29,6 +29,30 @@ fn first(count: usize, server: &Server, ask: impl Fn(&mut Wire) -> Answer) -> Ve
         .collect()
 }
 
+/// After a restart clients of Bayeux name sessions that are nowhere: no key or token was tried by that.
+#[test]
+fn sessions_that_are_nowhere_are_bounded_and_no_refused_credentials() {
+    let settings = "[dialects]\nbayeux = true\n[limits]\naddress_failures_per_s = 1\nburst_s = 3600\n";
+    let server = Server::start(settings);
+    let mut wire = server.connect();
+    let mut named = || {
+        let connect = r#"[{"channel":"/meta/connect","id":"1","connectionType":"long-polling",
+            "clientId":"AAAAAAAAAAAAAAAAAAAAAA","advice":{"timeout":0}}]"#;
+        wire.post("/cometd/connect", "", connect).body
+    };
+    let bounded = (0..3_700).position(|_| named().contains("429::rate_limited")).expect("it ends");
+    assert!((3_600..3_690).contains(&bounded), "{bounded}");
+    let metrics = server.connect().get("/metrics", &key()).body;
+    let counted = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!(counted("encke_refused_credentials_total"), 0);
+    assert_eq!(counted("encke_unknown_sessions_total"), bounded + 1);
+    let log = server.log();
+    assert!(!log.contains("refused keys") && log.contains("sessions that are nowhere"), "{log}");
+}
+
 /// Guesses are made as fast as they can be, each in a place of its own where one can be wrong.
 #[test]
 fn t6_keys_tokens_and_sessions_are_not_guessed_unseen() {
@@ -143,10 +167,12 @@ fn sessions_that_a_user_begins_are_limited_and_those_that_go_on_are_not() {
 }
 
 #[test]
-fn logins_and_requests_are_limited_by_address() {
+fn logins_requests_and_publishes_are_limited_by_address() {
     for (settings, target) in [
         ("[limits]\naddress_logins_per_s = 1\nburst_s = 30\n", "/v1/login"),
         ("[limits]\naddress_requests_per_s = 1\nburst_s = 30\n", "/v1/publish"),
+        ("[limits]\naddress_publishes_per_s = 1\nburst_s = 30\n", "/v1/publish"),
+        ("[limits]\naddress_publish_bytes_per_s = 1\nburst_s = 30\n", "/v1/publish"),
     ] {
         let server = Server::start(&format!("trusted_proxies = [\"{PROXY}\"]\n{settings}"));
         let token = server.token("alice");

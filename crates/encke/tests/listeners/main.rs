@@ -3,6 +3,9 @@
 #![cfg(unix)]
 
 mod admin;
+mod canaries;
 mod limits;
+mod overload;
 mod proxies;
 mod server;
+mod unix_socket;

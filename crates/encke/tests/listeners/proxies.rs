@@ -150,3 +150,37 @@ fn a_proxy_says_in_its_preface_whose_connection_it_is() {
     wire.send([&preface([203, 0, 113, 7])[..], b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"].concat());
     assert!(wire.answer().is_none_or(|answer| answer.status == 400));
 }
+
+#[test]
+fn connections_are_limited_by_the_address_of_the_client() {
+    let limits = "[limits]\naddress_connects_per_s = 1\nburst_s = 10\n";
+    let server = server(&format!("proxy_protocol = true\n{limits}"));
+    let ask = |client: [u8; 4]| {
+        let mut wire = server.connect_from(PROXY);
+        wire.send(preface(client));
+        wire.send("GET /client.js HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        // What is refused is not read, so that its answer may be lost.
+        wire.answer()
+    };
+    let seven = [203, 0, 113, 7];
+    let began = Instant::now();
+    let mut served = 0;
+    let refused = loop {
+        assert!(began.elapsed() < WAIT, "it goes on for ever");
+        match ask(seven) {
+            Some(answer) if answer.status == 429 => break answer,
+            Some(answer) if answer.status == 200 => served += 1,
+            // Its connection before is not over yet, or the answer is lost.
+            _ => {}
+        }
+    };
+    assert!(served >= 10, "as many as gather come at once: {served}");
+    assert_eq!(refused.code(), "rate_limited");
+    assert_eq!(ask([203, 0, 113, 8]).map(|answer| answer.status), Some(200), "another client");
+    // The proxy itself and this machine are not counted.
+    for _ in 0..15 {
+        let mut probe = server.connect_from(PROXY);
+        probe.send(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0");
+        assert_eq!(probe.get("/readyz", "").status, 200);
+    }
+}

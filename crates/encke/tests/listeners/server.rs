@@ -5,7 +5,6 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
-    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -13,7 +12,7 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 pub const KEY: &str = "4f1c9be07d3a55d2-listeners";
-const SECRET: &str = "9b1d4e7f20c35a6881e0d2f4b6a79c13";
+pub const SECRET: &str = "9b1d4e7f20c35a6881e0d2f4b6a79c13";
 /// How long a test waits for what has to come.
 pub const WAIT: Duration = Duration::from_secs(30);
 
@@ -22,7 +21,7 @@ pub struct Server {
     pub dir: tempfile::TempDir,
     child: Child,
     /// Where it says that it listens, besides for operators.
-    pub address: SocketAddr,
+    main: String,
     /// Where it says that it listens for operators.
     pub admin: Option<String>,
 }
@@ -63,14 +62,14 @@ impl Server {
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (mut address, mut admin) = (None, None);
+        let (mut main, mut admin) = (None, None);
         let expects_admin = settings.contains("admin_listen");
-        while address.is_none() || (expects_admin && admin.is_none()) {
+        while main.is_none() || (expects_admin && admin.is_none()) {
             let Some(Ok(line)) = lines.next() else {
                 panic!("{}", fs::read_to_string(dir.path().join("log")).unwrap());
             };
-            if let Some(at) = line.strip_prefix("listening on http://") {
-                address = Some(at.parse().unwrap());
+            if let Some(at) = line.strip_prefix("listening on ").filter(|at| !at.starts_with("https:")) {
+                main = Some(at.to_owned());
             }
             if let Some(at) = line.strip_prefix("admin listening on ") {
                 admin = Some(at.to_owned());
@@ -78,7 +77,7 @@ impl Server {
         }
         // What it says later must find a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { dir, child, address: address.unwrap(), admin }
+        Self { dir, child, main: main.unwrap(), admin }
     }
 
     /// What becomes of a server that does not come up.
@@ -86,26 +85,29 @@ impl Server {
         serve(dir, settings).output().unwrap()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
-    pub fn socket_path(&self) -> PathBuf {
-        self.admin.as_ref().unwrap().strip_prefix("unix:").unwrap().into()
-    }
-
     /// A connection to where it listens.
     pub fn connect(&self) -> Wire {
-        let socket = TcpStream::connect(self.address).unwrap();
-        socket.set_read_timeout(Some(WAIT)).unwrap();
-        Wire::new(Box::new(socket))
+        connect(&self.main)
+    }
+
+    /// The port where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.main.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
     /// The same from another address of this machine.
     pub fn connect_from(&self, source: &str) -> Wire {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
-        socket.connect(&self.address.into()).unwrap();
+        socket.connect(&self.address().into()).unwrap();
         let socket = TcpStream::from(socket);
         socket.set_read_timeout(Some(WAIT)).unwrap();
         Wire::new(Box::new(socket))
@@ -113,15 +115,7 @@ impl Server {
 
     /// A connection to where it listens for operators.
     pub fn connect_admin(&self) -> Wire {
-        let address = self.admin.as_ref().unwrap();
-        if address.starts_with("unix:") {
-            let socket = UnixStream::connect(self.socket_path()).unwrap();
-            socket.set_read_timeout(Some(WAIT)).unwrap();
-            return Wire::new(Box::new(socket));
-        }
-        let socket = TcpStream::connect(address.strip_prefix("http://").unwrap()).unwrap();
-        socket.set_read_timeout(Some(WAIT)).unwrap();
-        Wire::new(Box::new(socket))
+        connect(self.admin.as_ref().unwrap())
     }
 
     pub fn signal(&self, name: &str) {
@@ -147,6 +141,17 @@ impl Server {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
+}
+
+fn connect(address: &str) -> Wire {
+    if let Some(path) = address.strip_prefix("unix:") {
+        let socket = UnixStream::connect(path).unwrap();
+        socket.set_read_timeout(Some(WAIT)).unwrap();
+        return Wire::new(Box::new(socket));
+    }
+    let socket = TcpStream::connect(address.strip_prefix("http://").unwrap()).unwrap();
+    socket.set_read_timeout(Some(WAIT)).unwrap();
+    Wire::new(Box::new(socket))
 }
 
 /// A connection, and what came on it beyond the answers that were taken.
@@ -203,6 +208,11 @@ impl Wire {
         }
     }
 
+    /// Whether the server has ended the connection and takes nothing more of it. Nothing is read for that.
+    pub fn is_reset(&mut self) -> bool {
+        self.socket.write_all(b"\r\n").is_err()
+    }
+
     /// The status of the answer that comes next, which is left there.
     pub fn status(&mut self) -> u16 {
         while self.seen.len() < 12 {
@@ -232,6 +242,28 @@ impl Wire {
         Some(answer)
     }
 
+    /// The next answer, if all of it comes before the connection ends.
+    pub fn answer_if_whole(&mut self) -> Option<Answer> {
+        let mut whole = std::mem::take(&mut self.seen);
+        let is_whole = loop {
+            let head = whole.windows(4).position(|four| four == b"\r\n\r\n");
+            let length = head.map(|end| {
+                let head = String::from_utf8_lossy(&whole[..end]).to_ascii_lowercase();
+                let line = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+                end + 4 + line.parse::<usize>().unwrap()
+            });
+            if length.is_some_and(|length| whole.len() >= length) {
+                break true;
+            }
+            if !self.more() {
+                break false;
+            }
+            whole.append(&mut self.seen);
+        };
+        self.seen = whole;
+        if is_whole { self.answer() } else { None }
+    }
+
     /// Asks by GET with these header lines.
     pub fn get(&mut self, target: &str, fields: &str) -> Answer {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"));
@@ -244,11 +276,12 @@ impl Wire {
         self.answer().unwrap()
     }
 
-    /// Waits until this has come.
-    pub fn until(&mut self, text: &str) {
+    /// Waits until this has come. What has come until then, and stays there.
+    pub fn until(&mut self, text: &str) -> String {
         while !String::from_utf8_lossy(&self.seen).contains(text) {
             assert!(self.more(), "it ends: {}", String::from_utf8_lossy(&self.seen));
         }
+        String::from_utf8_lossy(&self.seen).into_owned()
     }
 }
 

@@ -72,6 +72,7 @@ impl TestCluster {
             messages: events.messages,
             incarnation,
             cut_off: AtomicBool::new(false),
+            is_mute: AtomicBool::new(false),
         })
     }
 
@@ -87,6 +88,8 @@ pub struct TestNode {
     messages: Arc<dyn NodeInbox>,
     incarnation: AtomicU64,
     pub cut_off: AtomicBool,
+    /// What it sends is lost, though it lives.
+    pub is_mute: AtomicBool,
 }
 
 impl TestNode {
@@ -122,6 +125,9 @@ impl Cluster for TestNode {
     }
 
     async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError> {
+        if self.is_mute.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         let messages = self.reach()?.nodes.get(&to).map(|(_, _, messages)| Arc::clone(messages));
         if let Some(messages) = messages {
             messages.receive(message);

@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cluster;
+#[path = "../hook_endpoint/mod.rs"]
+mod hook_endpoint;
+mod hooks;
 mod revocation;
+mod traces;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -15,7 +19,7 @@ use encke::{
     wire::{Backing, Server, wire_on},
 };
 use encke_client::{
-    Api, Client, CloseTarget, Event, Listen, Listener, Page, Publish, Push, Target, Transport,
+    Api, Client, CloseTarget, Event, Listen, Listener, Matching, Page, Publish, Push, Target, Transport,
 };
 use encke_engine::{Cluster, Engine};
 use encke_proto::UserId;
@@ -39,10 +43,19 @@ async fn nodes(count: usize) -> Vec<Place> {
 
 /// Nodes with these numbers.
 async fn nodes_of(cluster: &Arc<TestCluster>, numbers: std::ops::Range<usize>) -> Vec<Place> {
+    nodes_with(cluster, numbers, |_| {}).await
+}
+
+/// The same, each with a configuration that is changed by this.
+async fn nodes_with(
+    cluster: &Arc<TestCluster>,
+    numbers: std::ops::Range<usize>,
+    change: impl Fn(&mut Config),
+) -> Vec<Place> {
     let count = numbers.end;
     let mut places = Vec::new();
     for number in numbers {
-        let config = Config {
+        let mut config = Config {
             dev: true,
             listen: "127.0.0.1:0".parse().unwrap(),
             engine: EngineUrl::local("memory"),
@@ -52,6 +65,7 @@ async fn nodes_of(cluster: &Arc<TestCluster>, numbers: std::ops::Range<usize>) -
             workers: 2,
             ..Config::default()
         };
+        change(&mut config);
         let (cluster, mut node) = (Arc::clone(cluster), None);
         let name = config.node.clone();
         let open = async |events| {
@@ -63,7 +77,7 @@ async fn nodes_of(cluster: &Arc<TestCluster>, numbers: std::ops::Range<usize>) -
             })
         };
         let server = wire_on(Arc::new(config), Arc::new(SystemClock::new()), open).await.unwrap();
-        let url = format!("http://{}", server.address);
+        let url = server.main.address.url();
         places.push(Place {
             server,
             node: node.unwrap(),
@@ -167,11 +181,113 @@ async fn what_a_new_token_does_not_grant_is_left_behind_when_a_session_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_of_all_nodes_are_found_and_each_is_counted_once() {
+    let places = nodes(2).await;
+    let mut held = Vec::new();
+    for (place, user) in [(0, "alice"), (1, "alice"), (1, "malik"), (0, "bob"), (1, "carol")] {
+        held.push(places[place].open(user, sse()).await.0);
+    }
+    let matching = Matching { contains: Some("al".into()), count: true, ..Matching::default() };
+    for place in &places {
+        for online in [None, Some(true)] {
+            let found = async |page: &Page| {
+                let users = place.api.users_matching(&matching, online, page).await.unwrap();
+                let rows = users.users.into_iter().map(|user| (user.id, user.sessions)).collect::<Vec<_>>();
+                (rows, users.next, users.total)
+            };
+            let (alice, malik) = (("alice".to_owned(), 2), ("malik".to_owned(), 1));
+            let whole = (vec![alice.clone(), malik.clone()], None, Some(2));
+            until("all are found", async || found(&Page::default()).await == whole).await;
+            let mut page = Page { limit: Some(1), after: None };
+            assert_eq!(found(&page).await, (vec![alice], Some("alice".into()), Some(2)));
+            page.after = Some("alice".into());
+            assert_eq!(found(&page).await, (vec![malik], None, Some(2)));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_is_refreshed_by_way_of_any_node() {
+    let places = nodes(2).await;
+    let (mut held, open) = places[0].open("alice", sse().channels(["news", "secret"])).await;
+    let now_s = places[1].server.app.now().wall.0 / 1000;
+    let token = |user: &str, grants: &str| {
+        let claims = encke::auth::Claims {
+            user: UserId::new(user).unwrap(),
+            expires_s: now_s + 600,
+            issued_s: None,
+            jti: None,
+            channels: encke::auth::Grant::of(vec![grants.into()]),
+            publish: encke::auth::Grant::none(),
+        };
+        encke::auth::TokenKey::hs256(&Secret::new("s".repeat(32))).sign(&claims).unwrap()
+    };
+    let refresh = async |token: &str| {
+        let body = serde_json::json!({"session": open.session, "token": token}).to_string();
+        let url = format!("{}/v1/refresh", places[1].url);
+        let request = reqwest::Client::new().post(url).header("content-type", "application/json");
+        request.body(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(refresh(&token("bob", "*")).await, 404, "another user's");
+    assert_eq!(refresh(&token("alice", "news")).await, 200);
+    match next(&mut held).await {
+        Event::Unsubscribed(told) => assert_eq!(told.channel, "secret"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One user opens as many sessions at each node as one node would let.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_oldest_sessions_of_a_user_end_when_there_are_too_many_on_all_nodes_together() {
+    let places = nodes_with(&TestCluster::new(), 0..3, |config| config.max_sessions_per_user = 3).await;
+    let (mut first, _) = places[0].open("alice", sse()).await;
+    let (_bob, _) = places[0].open("bob", sse()).await;
+    let mut others = Vec::new();
+    for place in [&places[1], &places[2], &places[1], &places[2], &places[2]] {
+        others.push(place.open("alice", sse()).await.0);
+        let at_most = async || places[0].online().await[0].1 <= 3;
+        until("no more than three are left", at_most).await;
+    }
+    match next(&mut first).await {
+        Event::Close(close) => {
+            assert_eq!((close.code.as_str(), close.reconnect), ("too_many_sessions", false))
+        }
+        other => panic!("{other:?}"),
+    }
+    for mut oldest in others.drain(..2) {
+        assert!(matches!(next(&mut oldest).await, Event::Close(_)));
+    }
+    let counted = vec![("alice".to_owned(), 3), ("bob".to_owned(), 1)];
+    until("the newest stay", async || places[1].online().await == counted).await;
+}
+
+/// The bound changes while the nodes run, for all of them together too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_bound_for_the_sessions_of_a_user_holds_over_all_nodes() {
+    let places = nodes_with(&TestCluster::new(), 0..2, |_| {}).await;
+    let mut held = Vec::new();
+    for number in 0..4 {
+        held.push(places[number % 2].open("alice", sse()).await.0);
+    }
+    let four = vec![("alice".to_owned(), 4)];
+    until("all of them are there", async || places[0].online().await == four).await;
+    for place in &places {
+        let app = &place.server.app;
+        // More than each node has by itself.
+        let config = Config { max_sessions_per_user: 3, ..Config::clone(&app.config) };
+        app.reloads.take(config).await.unwrap();
+    }
+    held.push(places[0].open("alice", sse()).await.0);
+    let three = vec![("alice".to_owned(), 3)];
+    until("the oldest have ended", async || places[0].online().await == three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_client_is_let_in_before_the_engine_is_there() {
     // A port that was free a moment ago, and that the kernel does not give away again so soon.
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = Config {
-        listen,
+        listen: encke::config::ListenAddress::Tcp(listen),
         engine: EngineUrl::local("memory"),
         api_key: Some(Secret::new("k".repeat(32))),
         token_secret: Some(Secret::new("s".repeat(32))),
@@ -191,7 +307,7 @@ async fn no_client_is_let_in_before_the_engine_is_there() {
     };
     let server = wire_on(Arc::new(config), Arc::new(SystemClock::new()), open).await.unwrap();
     assert_eq!(refused, Some(true), "another node may serve the clients that come");
-    assert_eq!(server.address, listen);
+    assert_eq!(server.main.address.tcp(), Some(listen));
     std::net::TcpStream::connect(listen).unwrap();
 }
 
@@ -416,7 +532,8 @@ async fn a_node_that_resigns_does_not_come_back_and_answers_until_all_have_heard
 async fn a_ticket_of_one_node_is_good_at_another_and_once() {
     let nodes = nodes(2).await;
     let http = |place: &Place, method: &str, target: &str, user: Option<&str>| {
-        let (address, method, target) = (place.server.address, method.to_owned(), target.to_owned());
+        let (method, target) = (method.to_owned(), target.to_owned());
+        let address = place.server.main.address.tcp().unwrap();
         let app = &place.server.app;
         let token =
             user.map(|user| app.auth.dev_token(UserId::new(user).unwrap(), app.now().wall).unwrap().0);
@@ -476,4 +593,35 @@ async fn what_one_node_cancels_is_not_delivered_at_another() {
     assert_ne!(first, second);
     push(3, &["alice"]).await;
     assert!(message(&mut held).await.contains("\"data\":3"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_node_tells_how_all_are_and_which_of_them_is_silent() {
+    let nodes = nodes(3).await;
+    let mut streams = Vec::new();
+    for (place, user) in nodes.iter().zip(["alice", "bob", "carol"]) {
+        streams.push(place.open(user, sse().channels(["news"])).await);
+    }
+    nodes[0].api.publish(&Publish::to("news", &1).unwrap()).await.unwrap();
+    for (listener, _) in &mut streams {
+        message(listener).await;
+    }
+    for place in &nodes {
+        let all = place.api.nodes().await.unwrap();
+        let names: Vec<_> = all.nodes.iter().map(|node| node.node.as_str()).collect();
+        assert_eq!((names, all.silent.len()), (vec!["node-0", "node-1", "node-2"], 0));
+        for (node, place) in all.nodes.iter().zip(&nodes) {
+            assert_eq!((node.users, node.totals.deliveries), (1, 1), "{node:?}");
+            assert_eq!(node.addresses, std::slice::from_ref(&place.url));
+            assert_eq!(node.id.as_ref().map(String::len), Some(16));
+        }
+        let stats = place.api.stats().await.unwrap();
+        assert_eq!((stats.nodes, stats.silent, stats.users, stats.totals.deliveries), (3, 0, 3, 3));
+    }
+    nodes[2].node.is_mute.store(true, Ordering::SeqCst);
+    let all = nodes[0].api.nodes().await.unwrap();
+    assert_eq!(all.nodes.iter().map(|node| node.node.as_str()).collect::<Vec<_>>(), ["node-0", "node-1"]);
+    let silent: Vec<_> =
+        all.silent.iter().map(|silent| (silent.node.as_str(), silent.error.as_str())).collect();
+    assert_eq!(silent, [("node-2", "engine_unavailable")]);
 }

@@ -158,7 +158,11 @@ fn check_words(file: &str, line: usize, text: &str) -> Option<Finding> {
 fn check(file: &str, content: &str) -> Vec<Finding> {
     let mut found: Vec<Finding> = check_path(file).into_iter().collect();
     if file.ends_with(".md") {
-        found.extend(text::outside_fences(content).filter_map(|(line, text)| check_words(file, line, text)));
+        let outside = text::outside_fences(content);
+        // What stands in a code span is a value or a name of something else.
+        found.extend(outside.filter_map(|(line, text)| {
+            text.split('`').step_by(2).find_map(|words| check_words(file, line, words))
+        }));
         return found;
     }
     let is_rust = file.ends_with(".rs");
@@ -231,4 +235,6 @@ fn what_only_looks_like_a_banned_name_may_stand() {
     }
     assert_eq!(check("crates/encke/src/cli/who.rs", "//! A command.\n"), []);
     assert_eq!(check("a.md", "```\nnobody\n```\n"), []);
+    assert_eq!(check("a.md", "| `nobody` | `a` |\n"), []);
+    assert_eq!(check("a.md", "| `a` | nobody | `b` |\n").len(), 1);
 }

@@ -16,7 +16,7 @@ pub struct Source {
 }
 
 /// Folders with files that are not the repository's own.
-const FOREIGN: [&str; 3] = ["target", "node_modules", "artifacts"];
+const FOREIGN: [&str; 4] = ["target", "node_modules", "artifacts", "dist"];
 /// How deep folders are looked into.
 const DEPTH_MAX: usize = 16;
 

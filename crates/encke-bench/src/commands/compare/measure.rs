@@ -61,7 +61,8 @@ pub fn measure(settings: &PeerSettings, row: &Row, side: &Side) -> io::Result<Me
         }
         Work::Fanout(of) => {
             let of = fanout::measure(&*peer, of)?;
-            let figures = vec![of.cpu_us, ms(of.last.value_at_quantile(0.99))];
+            let each = [0.5, 0.99].map(|quantile| ms(of.each.value_at_quantile(quantile)));
+            let figures = vec![of.cpu_us, ms(of.last.value_at_quantile(0.99)), each[0], each[1]];
             Measured { figures, note: note(of.others_busy, of.stolen) }
         }
         Work::Targeted(of) => {

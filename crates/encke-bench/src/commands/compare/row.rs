@@ -5,7 +5,7 @@ use crate::{
         append::AppendOptions, churn::Churn, fanout::Fanout, handshake::Handshakes, hold::Hold,
         reopen::Reopen, stalled::Stalled, sustain::Sustain, targeted::Targeted,
     },
-    peers::EnckeOptions,
+    peers::{Dialect, EnckeOptions},
 };
 
 /// What is done.
@@ -13,7 +13,8 @@ use crate::{
 pub enum Work {
     /// Memory of idle connections: bytes for each, and the same after messages.
     Hold(Hold),
-    /// Broadcasts: processor time for each delivery, and the 99th percentile to the last.
+    /// Broadcasts: processor time for each delivery, the 99th percentile to the last, and the median and the
+    /// 99th percentile of each delivery.
     Fanout(Fanout),
     /// Messages to one each: processor time, median, 99th percentile, and the processor time of the shared
     /// engine.
@@ -45,6 +46,8 @@ pub struct Setup {
     pub tls: bool,
     /// With HTTP/2 for all subscribers; needs `tls`.
     pub http2: bool,
+    /// The protocol of Encke's subscribers.
+    pub dialect: Dialect,
     /// How long Encke lets broadcasts gather, in milliseconds.
     pub linger_ms: Option<u64>,
     /// With as many workers as it takes by itself, on any processor; else one, on a processor of its own.
@@ -68,6 +71,7 @@ impl Setup {
         }
         (options.tls, options.http2) = (self.tls, self.http2);
         (options.linger_ms, options.as_it_comes) = (self.linger_ms, self.as_it_comes);
+        options.dialect = self.dialect;
         options
     }
 }

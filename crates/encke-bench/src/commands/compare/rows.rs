@@ -16,8 +16,11 @@ use crate::{
         sustain::Sustain,
         targeted::Targeted,
     },
-    peers::Transport,
+    peers::{Dialect, Transport},
 };
+
+mod bayeux;
+mod pusher;
 
 /// What the engine is called that Encke takes by itself.
 const DURABLE: Option<&str> = Some("default");
@@ -44,7 +47,8 @@ pub fn all(args: &Args) -> Vec<Row> {
         store(args),
         two_nodes(args),
     ];
-    rows.into_iter().chain([tls_memory(args), tls_time(args), handshakes()]).flatten().collect()
+    let secured = [tls_memory(args), tls_time(args), handshakes()];
+    rows.into_iter().chain(secured).chain([bayeux::rows(args), pusher::rows(args)]).flatten().collect()
 }
 
 /// The names of all rows, for the command line.
@@ -93,7 +97,7 @@ fn beside(
 }
 
 fn hold(args: &Args, transport: Transport) -> Hold {
-    Hold { transport, connections: scaled(args, 10_000), rest: args.rest, churn: 0.0 }
+    Hold { transport, connections: scaled(args, 10_000), rest: args.rest, churn: 0.0, streams: 1 }
 }
 
 fn one(args: &Args) -> Fanout {
@@ -376,6 +380,7 @@ const TLS: Setup = Setup {
     two_nodes: false,
     tls: true,
     http2: false,
+    dialect: Dialect::Native,
     linger_ms: None,
     as_it_comes: true,
 };

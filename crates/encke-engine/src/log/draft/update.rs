@@ -37,7 +37,8 @@ impl Draft {
         self.metadata.closed.contains(&log) || state.metadata.is_closed(log)
     }
 
-    /// Public logs are about to be appended to: refuses if one of them is closed.
+    /// Public logs are about to be appended to: refuses if one of them is closed, or has ended and waits for
+    /// the sweep, which would take the message with it.
     pub(super) fn begin_use(
         &mut self,
         state: &State,
@@ -48,8 +49,13 @@ impl Draft {
             return Ok(());
         }
         let logs: Vec<LogId> = channels.iter().filter_map(|name| self.known(state, name)).collect();
-        if logs.iter().any(|log| self.is_closed(state, *log)) {
-            return Err(LogRefusal::Closed);
+        for log in &logs {
+            if self.ends(state, *log).is_some_and(|end| end <= at) {
+                return Err(LogRefusal::Ended);
+            }
+            if self.is_closed(state, *log) {
+                return Err(LogRefusal::Closed);
+            }
         }
         for log in logs {
             if self.config(state, log).is_some() {
@@ -63,6 +69,11 @@ impl Draft {
     fn config<'a>(&'a self, state: &'a State, log: LogId) -> Option<&'a LogConfig> {
         let known = || state.metadata.get(log).map(|metadata| &metadata.config);
         self.metadata.configs.get(&log).or_else(known)
+    }
+
+    /// When a log ends by itself.
+    fn ends(&self, state: &State, log: LogId) -> Option<Time> {
+        metadata::ends(self.config(state, log)?, self.touched(state, log))
     }
 
     fn touched(&self, state: &State, log: LogId) -> Time {
@@ -84,12 +95,8 @@ impl Draft {
         stamp: Time,
     ) -> Result<LogUpdated, EngineError> {
         let known = self.known(state, &update.channel);
-        if let Some(log) = known {
-            let config = self.config(state, log);
-            let ends = config.and_then(|config| metadata::ends(config, self.touched(state, log)));
-            if ends.is_some_and(|end| end <= update.time) {
-                return Err(LogRefusal::Ended.into());
-            }
+        if known.and_then(|log| self.ends(state, log)).is_some_and(|end| end <= update.time) {
+            return Err(LogRefusal::Ended.into());
         }
         let is_there = known.is_some();
         if is_there && matches!(update.configure, Configure::Create(_)) || !is_there && !update.makes_log() {
@@ -240,7 +247,16 @@ mod tests {
 
     fn append(channel: &ChannelName, time: Time) -> Append {
         let NewMessage { id, body, from, expires } = new_message();
-        Append { id, key: None, targets: Targets::Channels(vec![channel.clone()]), body, from, time, expires }
+        Append {
+            id,
+            key: None,
+            targets: Targets::Channels(vec![channel.clone()]),
+            body,
+            from,
+            time,
+            expires,
+            trace: None,
+        }
     }
 
     /// Calls that come while the writer syncs are drafted on top of each other.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use encke_proto::{Body, MessageId, Offset, Time, TypedBytes, UserId};
+use encke_proto::{Body, MessageId, Offset, Time, TraceContext, TypedBytes, UserId};
 use serde_json::value::RawValue;
 
 use super::{
@@ -11,8 +11,8 @@ use super::{
     LogId, holds_message,
 };
 
-/// Which of the fields that may be left out are there. The bits above are for a producer's sequence and what
-/// else comes; a record with one of them is of a later version.
+/// Which of the fields that may be left out are there. A record with a bit that is not named here is of a
+/// later version.
 mod field {
     pub(super) const KEY: u8 = 1;
     pub(super) const EXPIRES: u8 = 2;
@@ -21,9 +21,11 @@ mod field {
     /// The body comes before the targets, with a checksum of all up to there, so that one log's reader need
     /// not read the targets.
     pub(super) const SPLIT: u8 = 16;
+    /// The place in a trace.
+    pub(super) const TRACE: u8 = 64;
     /// The hash of the request that a key came with.
     pub(super) const REQUEST: u8 = 128;
-    pub(super) const ALL: u8 = KEY | EXPIRES | FROM | UNTIL | SPLIT | REQUEST;
+    pub(super) const ALL: u8 = KEY | EXPIRES | FROM | UNTIL | SPLIT | TRACE | REQUEST;
 }
 
 /// From how many targets on a message is split.
@@ -65,6 +67,7 @@ pub(in crate::log) struct MessageRecord {
     pub(in crate::log) from: Option<UserId>,
     /// Of a push: until when its receipts are kept.
     pub(in crate::log) until: Option<Time>,
+    pub(in crate::log) trace: Option<Box<TraceContext>>,
     /// The bytes of the body that retention counts.
     pub(in crate::log) body_bytes: u32,
     /// None when it was not read.
@@ -83,6 +86,7 @@ impl MessageRecord {
                 | bit(self.from.is_some(), field::FROM)
                 | bit(self.until.is_some(), field::UNTIL)
                 | bit(is_split, field::SPLIT)
+                | bit(self.trace.is_some(), field::TRACE)
                 | bit(request.is_some(), field::REQUEST),
         );
         out.extend_from_slice(&self.id.bits().to_be_bytes());
@@ -102,6 +106,9 @@ impl MessageRecord {
         }
         if let Some(until) = self.until {
             put_number(out, until.0);
+        }
+        if let Some(trace) = &self.trace {
+            out.extend_from_slice(&trace.to_bytes());
         }
         if is_split {
             self.encode_body(out);
@@ -176,8 +183,11 @@ impl MessageRecord {
         let from = has(field::FROM).then(|| reader.text()).transpose()?;
         let from = from.map(UserId::new).transpose().map_err(|_| Malformed("the id of a user"))?;
         let until = has(field::UNTIL).then(|| reader.time()).transpose()?;
+        let trace = has(field::TRACE).then(|| reader.array()).transpose()?;
+        let trace = trace.map(|bytes| TraceContext::from_bytes(&bytes)).transpose();
+        let trace = trace.map_err(|_| Malformed("a place in a trace"))?.map(Box::new);
         let (body_bytes, body, targets) = (0, None, Vec::new());
-        let message = Self { id, key, time, expires, from, until, body_bytes, body, targets };
+        let message = Self { id, key, time, expires, from, until, trace, body_bytes, body, targets };
         Ok((message, has(field::SPLIT)))
     }
 

@@ -1,10 +1,6 @@
 //! Changes of single logs besides appends, and what the memory engine knows of a log besides its messages.
 
-use std::{
-    collections::{BTreeMap, btree_map::Entry as Found},
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use encke_proto::{ChannelName, Entry, Message, MessageId, Offset, Position, Time};
 
@@ -94,13 +90,19 @@ impl MetadataTable {
 }
 
 impl State {
-    /// Public logs are about to be appended to: refuses if one of them is closed.
+    /// Public logs are about to be appended to: refuses if one of them is closed, or has ended and waits for
+    /// the sweep, which would take the message with it.
     pub(super) fn begin_use(&mut self, channels: &[ChannelName], at: Time) -> Result<(), LogRefusal> {
         if self.metadata.is_empty() {
             return Ok(());
         }
-        if channels.iter().any(|channel| self.metadata.is_closed(channel)) {
-            return Err(LogRefusal::Closed);
+        for channel in channels {
+            if self.metadata.ends(channel).is_some_and(|end| end <= at) {
+                return Err(LogRefusal::Ended);
+            }
+            if self.metadata.is_closed(channel) {
+                return Err(LogRefusal::Closed);
+            }
         }
         channels.iter().for_each(|channel| self.metadata.touch(channel, at));
         Ok(())
@@ -112,7 +114,7 @@ impl State {
         update: LogUpdate,
         entries: &mut Vec<Arc<Entry>>,
     ) -> Result<LogUpdated, EngineError> {
-        let is_there = self.logs.contains_key(&update.channel);
+        let is_there = self.logs.contains(&update.channel);
         if self.metadata.ends(&update.channel).is_some_and(|end| end <= update.time) {
             return Err(LogRefusal::Ended.into());
         }
@@ -131,9 +133,7 @@ impl State {
             return Err(LogRefusal::Closed.into());
         }
         self.check_rooms(std::slice::from_ref(&update.channel), false)?;
-        if let Found::Vacant(place) = self.logs.entry(update.channel.clone()) {
-            place.insert(Log::behind(self.floors.of(&update.channel)));
-        }
+        self.logs.get_or_begin(update.channel.clone(), |channel| Log::behind(self.floors.of(channel)));
         let LogUpdate { channel, time, configure, producer, message, close } = update;
         let message = message.map(|message| self.append_new(&channel, time, message, entries));
         let place = message.as_ref().map(|(id, position)| (id.clone(), position.offset));
@@ -166,9 +166,17 @@ impl State {
         entries: &mut Vec<Arc<Entry>>,
     ) -> (MessageId, Position) {
         let NewMessage { id, body, from, expires } = message;
-        let of_log =
-            |channel, position| Message { id: id.clone(), channel, position, time, body, from, expires };
-        let position = self.append_one(channel, time, None, entries, of_log);
+        let of_log = |channel, position| Message {
+            id: id.clone(),
+            channel,
+            position,
+            time,
+            body,
+            from,
+            expires,
+            trace: None,
+        };
+        let (_, position) = self.append_one(channel.clone(), time, None, entries, of_log);
         (id, position)
     }
 

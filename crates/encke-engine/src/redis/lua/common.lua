@@ -1,13 +1,15 @@
 -- What stands before every script of a partition.
 --
--- KEYS: 1 meta, 2 heads, 3 due, 4 keys, 5 ages, 6 names, 7 users, 8 people, 9 pushes, 10 ends, 11 receipts, 12 roster, 13 open, 14 intents, 15 places; the streams of the
+-- KEYS: 1 meta, 2 heads, 3 due, 4 keys, 5 ages, 6 names, 7 users, 8 people, 9 pushes, 10 ends, 11 receipts, 12 roster, 13 open, 14 intents, 15 places,
+-- 16 client_keys, 17 client_ages: the keys of clients, where 4 and 5 have those of backends; the streams of the
 -- channels that a script is about follow, in the order of its channels. ARGV[1] is 16 random hexadecimal digits, for an epoch that may begin.
 --
 -- A channel is what `heads` has under its name: { epoch, head, tail, bytes, due, handed, shown, forks, floor }, and its stream, whose entries have the ids OFFSET-0. Its offsets begin
 -- behind `floor`, which older stores do not have and which is 0 unless a channel was deleted before (delete.lua).
 local META, HEADS, DUE, KEPT, AGES, NAMES, USERS, PEOPLE = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local PUSHES, ENDS, RECEIPTS, ROSTER, OPEN, INTENTS, PLACES = KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local STREAMS = 15
+local CLIENT_KEPT, CLIENT_AGES = KEYS[16], KEYS[17]
+local STREAMS = 17
 local FORKS_MAX = 16
 local QUEUED, DELIVERED, SHOWN, EXPIRED, CANCELLED = 0, 1, 2, 3, 4
 
@@ -172,6 +174,14 @@ local function ends_of(of_log)
   if not of_log then return nil end
   if of_log[3] >= 0 then return of_log[3] end
   if of_log[4] >= 0 then return math.min(of_log[5] + of_log[4], 9007199254740991) end
+end
+
+-- Why a channel takes no appends; nil if it does. One that has ended waits for the sweep, which would take the message with it.
+local function refuses(name, now)
+  local of_log = metadata(name)
+  local ends = ends_of(of_log)
+  if ends and ends <= now then return 'ENDED ' .. name end
+  if of_log and of_log[1] == 1 then return 'CLOSED ' .. name end
 end
 
 local function earlier(due, ends)

@@ -1,5 +1,5 @@
 -- Forgets what is too old in a partition, and says what else is due. ARGV: 2 now, 3 how much time has gone by since the last sweep, 4 how long keys are kept, 5 the most channels to name,
--- 6 the most keys to forget, 7 the most receipts to forget, 8 how many receipts there may be, 9 how old an intent must be to be finished by somebody else, 10 where the look through the
+-- 6 the most keys of clients and of backends to forget, 7 the most receipts to forget, 8 how many receipts there may be, 9 how old an intent must be to be finished by somebody else, 10 where the look through the
 -- places goes on, 11 and on: lives that have ended.
 -- Returns the names of channels to be trimmed, 1 if there is more to forget, intents to be finished, where the look through the places goes on.
 local INTENTS_MAX, INTENTS_LOOKED_AT = 4, 64
@@ -11,12 +11,15 @@ if tonumber(ARGV[3]) > 0 then
 end
 local more = 0
 
-local old = redis.call('ZRANGEBYSCORE', AGES, '-inf', '(' .. digits(stamp - kept), 'LIMIT', 0, max_keys)
-if #old > 0 then
-  redis.call('HDEL', KEPT, unpack(old))
-  redis.call('ZREM', AGES, unpack(old))
+local function forget_old(keys, ages)
+  local old = redis.call('ZRANGEBYSCORE', ages, '-inf', '(' .. digits(stamp - kept), 'LIMIT', 0, max_keys)
+  if #old == 0 then return end
+  redis.call('HDEL', keys, unpack(old))
+  redis.call('ZREM', ages, unpack(old))
   if #old == tonumber(max_keys) then more = 1 end
 end
+forget_old(KEPT, AGES)
+forget_old(CLIENT_KEPT, CLIENT_AGES)
 
 while left > 0 do
   local push = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, 1)[1]

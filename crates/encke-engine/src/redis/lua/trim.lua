@@ -4,6 +4,16 @@
 local AT_A_TIME = 32
 local now, left = tonumber(ARGV[2]), tonumber(ARGV[3])
 local channels = 0
+
+-- A user who was never here is known no longer than a message is kept for it.
+local function forget_unseen(user)
+  local seen = user and redis.call('HGET', PEOPLE, user)
+  if seen and string.sub(seen, -1) == ' ' then
+    redis.call('HDEL', PEOPLE, user)
+    redis.call('ZREM', USERS, user)
+  end
+end
+
 for at = 4, #ARGV, 5 do
   local name, topic, max_messages, max_bytes, max_age = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   channels = channels + 1
@@ -38,7 +48,10 @@ for at = 4, #ARGV, 5 do
       end
     end
     if channel[3] ~= tail then cut(stream, channel) end
-    if count(channel) == 0 then channel[5] = 0 end
+    if count(channel) == 0 then
+      channel[5] = 0
+      forget_unseen(owner(name))
+    end
     if ends then channel[5] = earlier(channel[5], ends) end
     keep(name, channel)
     if channel[5] == 0 then redis.call('ZREM', DUE, name) else redis.call('ZADD', DUE, digits(channel[5]), name) end

@@ -123,6 +123,7 @@ mod tests {
             body,
             from: Some(UserId::new("alice").unwrap()),
             expires: None,
+            trace: None,
         }
     }
 

@@ -58,7 +58,7 @@ pub struct Ext {
     pub ack: Option<serde_json::Value>,
     /// The client's clock.
     pub timesync: Option<TimeSync>,
-    /// Who it is: a token, as in `Authorization: Bearer`.
+    /// Who it is: a token, as in `Authorization: Bearer`. Of a connect, a fresh one of the same user.
     pub token: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::VERSION;
-use crate::json;
+use crate::{Expiring, json};
 
 /// What a client does after a reply (specification section 5.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -55,11 +55,14 @@ pub struct ReplyExt {
     /// The server's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timesync: Option<TimeSyncReply>,
+    /// Of a connect: that the token of the session ends soon. No extension of others has this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiring: Option<Expiring>,
 }
 
 impl ReplyExt {
     fn is_empty(&self) -> bool {
-        self.ack.is_none() && self.timesync.is_none()
+        self.ack.is_none() && self.timesync.is_none() && self.expiring.is_none()
     }
 }
 
@@ -205,14 +208,15 @@ mod tests {
                 "advice": { "reconnect": "handshake", "interval": 0, "timeout": 5 },
             })
         );
-        let ext = ReplyExt { ack: Some(3.into()), timesync: None };
+        let ext =
+            ReplyExt { ack: Some(3.into()), expiring: Some(Expiring { in_s: 9 }), ..ReplyExt::default() };
         let shaken = Reply::done("/meta/handshake", id()).shaken(&["long-polling"], Some("c")).extended(ext);
         assert_eq!(
             value(&shaken),
             json!({
                 "channel": "/meta/handshake", "id": "1", "successful": true, "version": "1.0",
                 "minimumVersion": "1.0", "supportedConnectionTypes": ["long-polling"], "clientId": "c",
-                "ext": { "ack": 3 },
+                "ext": { "ack": 3, "expiring": { "in_s": 9 } },
             })
         );
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use encke_engine::log;
 
-use super::Place;
+use super::{JsonArgs, Place};
 use crate::cli::{CliError, output};
 
 /// Read every record of the store, or of a copy, and name what is damaged
@@ -14,9 +14,11 @@ use crate::cli::{CliError, output};
 /// damaged.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The directory of a copy that `encke store backup` made [default: the store]
+    /// The directory of a copy that `encke backup` made [default: the store]
     #[arg(value_name = "DIR", conflicts_with = "data")]
     copy: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(flatten)]
     place: Place,
 }
@@ -27,6 +29,14 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
         None => args.place.directory()?,
     };
     let report = log::check(&directory)?;
+    if args.json.json {
+        output::json(&serde_json::json!({
+            "segments": report.segments, "bytes": report.bytes, "frames": report.frames,
+            "records": report.records, "messages": report.messages, "torn": report.torn,
+            "damages": report.damages,
+        }))?;
+        return if report.damages.is_empty() { Ok(()) } else { Err(CliError::StoreDamaged) };
+    }
     for damage in &report.damages {
         output::line(damage)?;
     }

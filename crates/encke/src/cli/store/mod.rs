@@ -1,27 +1,27 @@
 //! `encke store`: looks into the log store, copies it, brings it back, or makes it of another. None of it
 //! needs a running server; check, dump and backup can be done beside one.
 
-mod backup;
+pub(crate) mod backup;
 mod check;
 mod dump;
 #[cfg(feature = "sqlite-import")]
 mod import;
-mod restore;
+pub(crate) mod restore;
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::{CliError, server::local_config};
+use super::{CliError, output, server::local_config};
 use crate::wire::descriptors;
 
 /// The directory of the store in the data directory, see `engines.rs`.
 const DIRECTORY: &str = "log";
 
-/// Look into the log store of the data directory, copy it, or bring it back
+/// Look into the log store of the data directory
 ///
-/// The store is the directory `log` in the data directory. No command needs a running server; check, dump and
-/// backup may run beside one.
+/// The store is the directory `log` in the data directory. No command needs a running server; check and dump
+/// may run beside one. `encke backup` copies it, `encke restore` brings it back.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -32,7 +32,11 @@ pub(crate) struct Args {
 enum Command {
     Check(check::Args),
     Dump(dump::Args),
+    /// The same as `encke backup`
+    #[command(hide = true)]
     Backup(backup::Args),
+    /// The same as `encke restore`
+    #[command(hide = true)]
     Restore(restore::Args),
     #[cfg(feature = "sqlite-import")]
     Import(import::Args),
@@ -59,12 +63,36 @@ impl Place {
     }
 }
 
-/// The words for a number of bytes that were copied.
-fn copied(bytes: u64, to: &Path) -> String {
-    format!("{bytes} bytes in {}", to.display())
+/// Whether JSON is printed.
+#[derive(Debug, clap::Args)]
+struct JsonArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints how many bytes were copied, and where to.
+fn print_copied(bytes: u64, to: &Path, args: &JsonArgs) -> Result<(), CliError> {
+    if args.json {
+        return output::json(&serde_json::json!({ "bytes": bytes, "directory": to }));
+    }
+    output::line(&format!("{bytes} bytes in {}", to.display()))
+}
+
+impl From<backup::Args> for Args {
+    fn from(args: backup::Args) -> Self {
+        Self { command: Command::Backup(args) }
+    }
+}
+
+impl From<restore::Args> for Args {
+    fn from(args: restore::Args) -> Self {
+        Self { command: Command::Restore(args) }
+    }
 }
 
 pub(crate) fn run(args: Args) -> Result<(), CliError> {
+    crate::serve::survive_file_size_limit().map_err(CliError::Runtime)?;
     // What looks into a store opens all its segments at once, and a shell's limit is low.
     let _ = descriptors();
     match args.command {

@@ -1,10 +1,10 @@
-//! `encke store restore`
+//! `encke restore`
 
 use std::path::PathBuf;
 
 use encke_engine::{EngineError, log};
 
-use super::{Place, copied};
+use super::{JsonArgs, Place, print_copied};
 use crate::cli::{CliError, output};
 
 /// Put a copy in the place of the store, which must not be there any more
@@ -14,10 +14,15 @@ use crate::cli::{CliError, output};
 /// that opens the store begins a new epoch: clients that come back are told a gap, and none mistakes a
 /// position that is given out again for one that it has.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  mv /var/lib/encke/log /var/lib/encke/log.old
+  encke restore --data /var/lib/encke /backup/2026-11-28")]
 pub(crate) struct Args {
-    /// The directory of a copy that `encke store backup` made
+    /// The directory of a copy that `encke backup` made
     #[arg(value_name = "DIR")]
     from: PathBuf,
+    #[command(flatten)]
+    json: JsonArgs,
     #[command(flatten)]
     place: Place,
 }
@@ -31,5 +36,5 @@ pub(crate) fn run(args: Args) -> Result<(), CliError> {
     if copy.of_damaged {
         output::note(&"the copy was made of a damaged store; `encke store check` says what is damaged");
     }
-    output::line(&copied(copy.bytes, &directory))
+    print_copied(copy.bytes, &directory, &args.json)
 }

@@ -1,9 +1,9 @@
 //! How tokens are verified: the bounds of the keys and rules of `[auth]`.
 
 use super::Checker;
-use crate::config::{ApiKeyEntry, AuthKey, Config, ConfigError, Secret};
+use crate::config::{ApiKeyEntry, AuthKey, Config, Secret};
 
-pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
+pub(super) fn check(config: &Config, checker: &Checker<'_>) {
     let auth = &config.auth;
     let backend_keys: Vec<_> = config.all_api_keys().iter().filter_map(ApiKeyEntry::sha256).collect();
     for (key, claim) in [
@@ -11,20 +11,20 @@ pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), Config
         ("auth.channels_claim", &auth.channels_claim),
         ("auth.publish_claim", &auth.publish_claim),
     ] {
-        checker.rule(key, (1..=255).contains(&claim.len()), || "must have 1 to 255 bytes".to_owned())?;
+        checker.rule(key, (1..=255).contains(&claim.len()), || "must have 1 to 255 bytes".to_owned());
     }
     checker.rule("auth.issuer", auth.issuer.as_ref().is_none_or(|issuer| !issuer.is_empty()), || {
         "must not be empty".to_owned()
-    })?;
+    });
     checker.rule(
         "auth.audience",
         auth.audience.len() <= 100 && auth.audience.iter().all(|one| !one.is_empty()),
         || "must have at most 100 entries, none of them empty".to_owned(),
-    )?;
+    );
     checker.rule("auth.jwks_url", auth.jwks_url.as_ref().is_none_or(|url| is_safe(url)), || {
         "must be an https URL without a user, or an http one of this machine".to_owned()
-    })?;
-    checker.rule("auth.keys", auth.keys.len() <= 32, || "must have at most 32 entries".to_owned())?;
+    });
+    checker.rule("auth.keys", auth.keys.len() <= 32, || "must have at most 32 entries".to_owned());
     for (index, key) in auth.keys.iter().enumerate() {
         let name = key.kid.as_ref().map_or(format!("key {}", index + 1), |kid| format!("{kid:?}"));
         let problem = key_problem(key, &auth.keys[..index]).or_else(|| {
@@ -32,9 +32,9 @@ pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), Config
             let is_shared = key.secret.as_ref().is_some_and(is_given_to_backends);
             is_shared.then(|| "must not be a key of the server API".to_owned())
         });
-        checker.rule("auth.keys", problem.is_none(), || format!("{name} {}", problem.unwrap_or_default()))?;
+        let path = format!("auth.keys[{index}]");
+        checker.rule(&path, problem.is_none(), || format!("{name} {}", problem.unwrap_or_default()));
     }
-    Ok(())
 }
 
 /// Whether nothing between the server and an address can put keys of its own in the place of those there.
@@ -80,7 +80,7 @@ mod tests {
             "/k",
             "http://127.0.0.1.example.com/k",
         ] {
-            assert!(refusal("auth.jwks_url", url).starts_with("`auth.jwks_url`"), "{url}");
+            assert!(refusal("auth.jwks_url", url).starts_with("--option: auth.jwks_url: "), "{url}");
         }
         for url in
             ["https://id.example.com/k", "http://127.0.0.1:81/k", "http://localhost/k", "http://[::1]/k"]

@@ -1,55 +1,70 @@
 //! Where it listens, and which proxies it believes.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{Checker, Sources, tls::collide};
-use crate::config::{Config, ConfigError, Source};
+use crate::config::{Config, Mistake, Network};
 
 /// The most entries of `trusted_proxies`: each connection goes through them until one fits.
 const TRUSTED_PROXIES_MAX: usize = 100;
 
-pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
-    check_admin_listen(checker, config)?;
+pub(super) fn check(config: &Config, checker: &Checker<'_>) {
+    check_admin_listen(checker, config);
     checker.rule("trusted_proxies", config.trusted_proxies.len() <= TRUSTED_PROXIES_MAX, || {
         format!("must have at most {TRUSTED_PROXIES_MAX} entries")
-    })?;
-    checker.rule("proxy_protocol", !config.proxy_protocol || !config.trusted_proxies.is_empty(), || {
-        "needs trusted_proxies, which alone are believed".to_owned()
-    })
+    });
+    checker.relation(
+        &["proxy_protocol", "trusted_proxies"],
+        !config.proxy_protocol || !config.trusted_proxies.is_empty(),
+        || "needs trusted_proxies, which alone are believed".to_owned(),
+    );
 }
 
-fn check_admin_listen(checker: &Checker<'_>, config: &Config) -> Result<(), ConfigError> {
-    let Some(address) = &config.admin_listen else { return Ok(()) };
+fn check_admin_listen(checker: &Checker<'_>, config: &Config) {
+    let Some(address) = &config.admin_listen else { return };
     let collides = |other: SocketAddr| address.tcp().is_some_and(|address| collide(address, other));
-    for (key, other) in [("listen", Some(config.listen)), ("tls_listen", config.tls_listen)] {
-        checker.rule("admin_listen", !other.is_some_and(collides), || {
+    for (key, other) in [("listen", config.listen.tcp()), ("tls_listen", config.tls_listen)] {
+        let is_same_file = key == "listen" && address.tcp().is_none() && *address == config.listen;
+        checker.relation(&["admin_listen", key], !is_same_file && !other.is_some_and(collides), || {
             format!("must be another address than `{key}`")
-        })?;
+        });
     }
-    checker.rule("admin_listen", !config.dev || address.is_local(), || {
+    checker.relation(&["admin_listen", "dev"], !config.dev || address.is_local(), || {
         "must be a loopback address or a unix socket in dev mode, like listen".to_owned()
-    })
+    });
 }
 
 /// What is allowed and seldom meant, a line each.
 pub(crate) fn warnings(config: &Config, sources: &Sources) -> Vec<String> {
-    let from = |key: &str| sources.get(key).cloned().unwrap_or(Source::Default);
+    let warning = |key: &str, problem: String| Mistake::at(key, sources, problem).to_string();
     let mut warnings = Vec::new();
-    let is_public = !config.listen.ip().to_canonical().is_loopback();
+    let is_public = !config.listen.is_local();
     if is_public && config.tls_listen.is_none() && config.trusted_proxies.is_empty() {
-        warnings.push(format!(
-            "`listen`{}: tokens and messages cross the network in plain text at {}; set `tls_listen`, or name \
-             the proxies with TLS in front in `trusted_proxies`",
-            from("listen"),
+        let problem = format!(
+            "tokens and messages cross the network in plain text at {}; set `tls_listen`, or name the proxies \
+             with TLS in front in `trusted_proxies`",
             config.listen,
-        ));
+        );
+        warnings.push(warning("listen", problem));
+    }
+    let is_proxy = |network: &Network| network.contains(Ipv4Addr::LOCALHOST.into());
+    if config.listen.tcp().is_none() && !config.trusted_proxies.iter().any(is_proxy) {
+        let problem = "all clients of a unix socket count as 127.0.0.1, for which no rate by address but that \
+                       of failures holds, whatever their addresses; name 127.0.0.1 in `trusted_proxies` so \
+                       that the proxy's word of their addresses counts";
+        warnings.push(warning("listen", problem.to_owned()));
     }
     if let Some(address) = config.admin_listen.as_ref().filter(|address| !address.is_local()) {
-        warnings.push(format!(
-            "`admin_listen`{}: keys of the server API cross the network in plain text at {address}; listen on \
-             a loopback address or a unix socket",
-            from("admin_listen"),
-        ));
+        let problem = format!(
+            "keys of the server API cross the network in plain text at {address}; listen on a loopback address \
+             or a unix socket"
+        );
+        warnings.push(warning("admin_listen", problem));
+    }
+    let hooks = &config.hooks;
+    if hooks.url.is_some() && hooks.decide.is_empty() && hooks.events.is_empty() {
+        let problem = "nothing is sent there, as `hooks.decide` and `hooks.events` are empty".to_owned();
+        warnings.push(warning("hooks.url", problem));
     }
     warnings
 }
@@ -70,19 +85,22 @@ mod tests {
         for key in ["listen", "tls_listen"] {
             for (other, admin) in [("127.0.0.1:81", "localhost:81"), ("0.0.0.0:81", "127.0.0.1:81")] {
                 let refusal = load(key, other, admin).unwrap_err().to_string();
-                assert!(refusal.starts_with("`admin_listen` from --admin: must be another"), "{refusal}");
+                assert!(refusal.starts_with("--admin: admin_listen: must be another"), "{refusal}");
             }
             assert!(load(key, "127.0.0.1:81", "127.0.0.1:82").is_ok());
             assert!(load(key, "127.0.0.1:81", "unix:/run/a").is_ok());
         }
+        assert!(load("listen", "unix:/run/b", "unix:/run/a").is_ok());
+        let same = load("listen", "unix:/run/a", "unix:/run/a").unwrap_err().to_string();
+        assert!(same.starts_with("--admin: admin_listen: must be another"), "{same}");
         for wrong in ["unix:a", "8081", "unix:"] {
-            assert!(refusal("admin_listen", wrong).starts_with("`admin_listen`"), "{wrong}");
+            assert!(refusal("admin_listen", wrong).starts_with("--option: admin_listen: "), "{wrong}");
         }
         let dev = |admin: &str| {
             Layers::new(Vec::new()).option("dev", "--dev", true).option("admin_listen", "--a", admin).load()
         };
         assert!(dev("unix:/run/a").is_ok() && dev("[::1]:81").is_ok());
-        assert!(dev("0.0.0.0:81").unwrap_err().to_string().starts_with("`admin_listen` from --a: "));
+        assert!(dev("0.0.0.0:81").unwrap_err().to_string().starts_with("--a: admin_listen: "));
     }
 
     #[test]
@@ -102,6 +120,8 @@ mod tests {
             "admin_listen = \"unix:/run/a\"",
             &format!("listen = \"0.0.0.0:80\"\n{tls}"),
             "listen = \"0.0.0.0:80\"\ntrusted_proxies = [\"10.0.0.0/8\"]",
+            "listen = \"unix:/run/a\"\ntrusted_proxies = [\"127.0.0.1\"]",
+            "listen = \"unix:/run/a\"\ntrusted_proxies = [\"10.0.0.0/8\", \"127.0.0.0/8\"]",
         ] {
             assert_eq!(warnings(quiet), Vec::<String>::new(), "{quiet}");
         }
@@ -109,11 +129,15 @@ mod tests {
             ("listen = \"0.0.0.0:80\"", "listen"),
             ("listen = \"[::]:80\"", "listen"),
             ("listen = \"192.168.1.2:80\"", "listen"),
+            ("listen = \"unix:/run/a\"", "listen"),
+            ("listen = \"unix:/run/a\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]", "listen"),
             ("admin_listen = \"10.0.0.1:80\"", "admin_listen"),
         ] {
             let warnings = warnings(settings);
             assert_eq!(warnings.len(), 1, "{settings}: {warnings:?}");
-            assert!(warnings[0].starts_with(&format!("`{key}` from --o: ")), "{warnings:?}");
+            assert!(warnings[0].starts_with(&format!("--o: {key}: ")), "{warnings:?}");
+            let tells_of_rates = warnings[0].contains("no rate by address");
+            assert_eq!(tells_of_rates, settings.contains("unix:"), "{warnings:?}");
         }
     }
 }

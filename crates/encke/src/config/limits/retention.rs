@@ -1,40 +1,26 @@
 //! How much is kept: the bounds of the rules of retention.
 
-use super::{Checker, YEAR_S};
-use crate::config::{Config, ConfigError, RetentionSection};
+use super::Checker;
+use crate::config::Config;
 
-pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
-    check_section(checker, "retention_default", config.retention_default)?;
-    check_section(checker, "retention_users", config.retention_users)?;
+pub(super) fn check(config: &Config, checker: &Checker<'_>) {
     let users_age = config.retention_users.max_age_s;
-    checker.rule(
-        "retention_users.max_age_s",
-        users_age.is_none_or(|age| age >= config.push_ttl_s),
-        || {
-            format!(
-                "must be at least push_ttl_s ({}), or pushes would be trimmed while they wait",
-                config.push_ttl_s
-            )
-        },
-    )?;
-    checker
-        .rule("retention", config.retention.len() <= 1000, || "must have at most 1000 rules".to_owned())?;
-    for rule in &config.retention {
-        checker.rule("retention", (1..=255).contains(&rule.channel.len()), || {
-            "each channel must have 1 to 255 bytes".to_owned()
-        })?;
-        checker.rule("retention", !rule.channel.starts_with('@'), || {
-            format!("channel {:?}: users' own channels have [retention_users]", rule.channel)
-        })?;
-        check_section(checker, "retention", rule.keep())?;
+    let paths = ["retention_users.max_age_s", "push_ttl_s"];
+    checker.relation(&paths, users_age.is_none_or(|age| age >= config.push_ttl_s), || {
+        format!(
+            "must be at least push_ttl_s ({}), or pushes would be trimmed while they wait",
+            config.push_ttl_s
+        )
+    });
+    checker.rule("retention", config.retention.len() <= 1000, || "must have at most 1000 rules".to_owned());
+    for (index, rule) in config.retention.iter().enumerate() {
+        let path = format!("retention[{index}].channel");
+        checker
+            .rule(&path, (1..=255).contains(&rule.channel.len()), || "must have 1 to 255 bytes".to_owned());
+        checker.rule(&path, !rule.channel.starts_with('@'), || {
+            format!("{:?}: users' own channels have [retention_users]", rule.channel)
+        });
     }
-    Ok(())
-}
-
-fn check_section(checker: &Checker<'_>, table: &str, section: RetentionSection) -> Result<(), ConfigError> {
-    checker.range(&format!("{table}.max_messages"), section.max_messages, 1, 1_000_000_000)?;
-    checker.range(&format!("{table}.max_bytes"), section.max_bytes, 65_536, 1 << 40)?;
-    checker.range(&format!("{table}.max_age_s"), section.max_age_s, 1, 10 * YEAR_S)
 }
 
 #[cfg(test)]
@@ -62,24 +48,23 @@ mod tests {
             for wrong in [below, above] {
                 let refusal = rule(wrong).unwrap_err().to_string();
                 assert!(
-                    refusal.starts_with(&format!(
-                        "`retention.{key}` from --option: must be from {} to ",
-                        below + 1
-                    )),
+                    refusal
+                        .starts_with(&format!("--option: retention.{key}: must be from {} to ", below + 1)),
                     "{refusal}"
                 );
             }
             assert!(rule(below + 1).is_ok() && rule(above - 1).is_ok(), "{key}");
             for table in ["retention_default", "retention_users"] {
                 let key = format!("{table}.{key}");
-                assert!(refusal(&key, below).starts_with(&format!("`{key}`")), "{key}");
-                assert!(refusal(&key, above).starts_with(&format!("`{key}`")), "{key}");
+                assert!(refusal(&key, below).starts_with(&format!("--option: {key}: ")), "{key}");
+                assert!(refusal(&key, above).starts_with(&format!("--option: {key}: ")), "{key}");
             }
         }
         let rule = |channel: &str| toml::Table::from_iter([("channel".into(), channel.into())]);
         for channel in [String::new(), "a".repeat(256), "@alice".to_owned()] {
             assert!(
-                refusal("retention", vec![Value::Table(rule(&channel))]).starts_with("`retention`"),
+                refusal("retention", vec![Value::Table(rule(&channel))])
+                    .starts_with("--option: retention.channel: "),
                 "{channel}"
             );
         }

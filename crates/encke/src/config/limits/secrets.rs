@@ -1,7 +1,7 @@
 //! Whether keys and secrets are strong enough, and each is used for one thing.
 
 use super::Checker;
-use crate::config::{ApiKeyEntry, Config, ConfigError, Scopes, Secret, node};
+use crate::config::{ApiKeyEntry, Config, Scopes, Secret, node};
 
 /// How long a key of the server API is, outside dev mode.
 const API_KEY_MIN_BYTES: usize = 16;
@@ -9,7 +9,7 @@ const API_KEY_MIN_BYTES: usize = 16;
 const API_KEY_MAX_BYTES: usize = 512;
 const API_KEYS_MAX: usize = 100;
 
-pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
+pub(super) fn check(config: &Config, checker: &Checker<'_>) {
     // Dev mode is for this machine only, so a key that is easy to type does no harm there. The signature's
     // secret stays one in any case.
     let api_key_min = if config.dev { 1 } else { API_KEY_MIN_BYTES };
@@ -17,25 +17,29 @@ pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), Config
         [("api_key", &config.api_key, api_key_min), ("token_secret", &config.token_secret, 32)]
     {
         if let Some(problem) = secret.as_ref().and_then(|secret| secret.weakness(min_bytes)) {
-            checker.rule(key, false, || problem)?;
+            checker.rule(key, false, || problem);
         }
     }
     let is_alone = !["redis", "nats"].iter().any(|scheme| config.engine.expose().starts_with(scheme));
     let has_others = config.auth.has_keys();
-    checker.rule("token_secret", is_alone || config.token_secret.is_some() || !has_others, || {
-        "is needed where there are several nodes: tickets of one are good at all by it".to_owned()
-    })?;
+    checker.relation(
+        &["token_secret", "engine", "auth.keys"],
+        is_alone || config.token_secret.is_some() || !has_others,
+        || "is needed where there are several nodes: tickets of one are good at all by it".to_owned(),
+    );
     let is_short = |key: &Secret| key.expose().len() <= API_KEY_MAX_BYTES;
     checker.rule("api_key", config.api_key.as_ref().is_none_or(is_short), || {
         format!("must have at most {API_KEY_MAX_BYTES} bytes")
-    })?;
+    });
     // Each is given to others: the one to all backends, the other to what makes tokens.
-    checker.rule("api_key", config.api_key.is_none() || config.api_key != config.token_secret, || {
-        "must not be the same as token_secret".to_owned()
-    })?;
+    checker.relation(
+        &["api_key", "token_secret"],
+        config.api_key.is_none() || config.api_key != config.token_secret,
+        || "must not be the same as token_secret".to_owned(),
+    );
     checker.rule("api_keys", config.api_keys.len() <= API_KEYS_MAX, || {
         format!("must have at most {API_KEYS_MAX} entries")
-    })?;
+    });
     for (at, entry) in config.api_keys.iter().enumerate() {
         let others = &config.api_keys[..at];
         let problem = api_key_problem(config, entry, api_key_min).or_else(|| {
@@ -45,10 +49,9 @@ pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), Config
         let problem =
             problem.or_else(|| others.iter().any(is_twin).then(|| "it is the same as another".to_owned()));
         if let Some(problem) = problem {
-            checker.rule("api_keys", false, || format!("key {:?}: {problem}", entry.name))?;
+            checker.rule(&format!("api_keys[{at}]"), false, || format!("key {:?}: {problem}", entry.name));
         }
     }
-    Ok(())
 }
 
 /// What is wrong with a key of the server API, if anything is.
@@ -79,7 +82,7 @@ mod tests {
 
     #[test]
     fn weak_secrets_are_refused() {
-        assert!(refusal("api_key", "short").starts_with("`api_key`"));
+        assert!(refusal("api_key", "short").starts_with("--option: api_key: "));
         for weak in ["aaaaaaaaaaaaaaab", "abcababcabcabcabc", "1212121212121212"] {
             assert!(refusal("api_key", weak).contains("a few characters"), "{weak}");
         }
@@ -120,7 +123,7 @@ mod tests {
                 "either key or key_sha256",
             ),
             (key(r#"name = "a", key = "7d3a4f1c9be07d3a", scopes = []"#), "no scopes"),
-            (key(r#"name = "a", key = "7d3a4f1c9be07d3a", scopes = ["all"]"#), "unknown variant `all`"),
+            (key(r#"name = "a", key = "7d3a4f1c9be07d3a", scopes = ["all"]"#), "must be push, publish"),
             (key(r#"name = "a b", key = "7d3a4f1c9be07d3a", scopes = ["push"]"#), "the name must be"),
             (key(r#"name = "a", key = "4f1c9be07d3a4f1c", scopes = ["push"]"#), "neither api_key nor"),
             (key(r#"name = "a", key = "short", scopes = ["push"]"#), "at least 16 bytes"),
@@ -128,7 +131,7 @@ mod tests {
             (format!("[{a}, {a}]"), "this name is taken"),
         ] {
             let refusal = load(&keys).unwrap_err().to_string();
-            assert!(refusal.starts_with("`api_keys`") && refusal.contains(word), "{keys}: {refusal}");
+            assert!(refusal.starts_with("--option: api_keys") && refusal.contains(word), "{keys}: {refusal}");
             assert!(!refusal.contains("7d3a4f1c9be07d3a"), "{refusal}");
         }
         let same = Layers::new(Vec::new()).option("api_key", "--option", "4f1c9be07d3a".repeat(3));

@@ -2,45 +2,69 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Checker, YEAR_S};
-use crate::config::{Config, ConfigError};
+use super::Checker;
+use crate::config::{Config, keys};
 
-pub(super) fn check(config: &Config, checker: &Checker<'_>) -> Result<(), ConfigError> {
+pub(super) fn check(config: &Config, checker: &Checker<'_>) {
     let by_acme = !config.tls_acme.is_empty();
-    checker.rule("tls_acme", !by_acme || config.tls_listen.is_some(), || {
+    checker.relation(&["tls_acme", "tls_listen"], !by_acme || config.tls_listen.is_some(), || {
         "needs tls_listen, where the certificate is shown".to_owned()
-    })?;
-    checker.rule("tls_acme", config.tls_acme.len() <= 100, || "must have at most 100 names".to_owned())?;
+    });
+    checker.rule("tls_acme", config.tls_acme.len() <= 100, || "must have at most 100 names".to_owned());
     for key in ["tls_acme_contact", "tls_acme_directory", "tls_acme_root"] {
-        let holds = by_acme || !checker.sources.contains_key(key);
-        checker.rule(key, holds, || "has no effect without tls_acme".to_owned())?;
+        let holds = by_acme || !is_changed(config, key);
+        checker.relation(&[key, "tls_acme"], holds, || "has no effect without tls_acme".to_owned());
     }
-    let there = [config.tls_listen.is_some(), by_acme || !config.certificates().is_empty()];
-    let pair = config.tls_cert.is_some() == config.tls_key.is_some();
-    checker.rule("tls_listen", pair && there[0] == there[1], || {
-        "needs tls_cert and tls_key, tls_certificates or tls_acme, and they need it".to_owned()
-    })?;
-    checker.rule("tls_redirect", !config.tls_redirect || config.tls_listen.is_some(), || {
-        "needs tls_listen".to_owned()
-    })?;
+    check_pair(config, checker, by_acme);
+    checker.relation(
+        &["tls_redirect", "tls_listen"],
+        !config.tls_redirect || config.tls_listen.is_some(),
+        || "needs tls_listen".to_owned(),
+    );
     let (first, more) = (config.tls_alpn.first(), config.tls_alpn.get(1..).unwrap_or_default());
     let distinct =
         first.is_some() && more.len() < 2 && more.first().is_none_or(|second| Some(second) != first);
-    checker.rule("tls_alpn", distinct, || "must have one or both of h2 and http/1.1".to_owned())?;
-    checker.range("tls_redirect_port", config.tls_redirect_port, 1, 65_535)?;
-    checker.range("tls_hsts_s", config.tls_hsts_s, 0, 2 * YEAR_S)?;
+    checker.rule("tls_alpn", distinct, || "must have one or both of h2 and http/1.1".to_owned());
     checker.rule("tls_certificates", config.tls_certificates.len() <= 100, || {
         "must have at most 100 entries".to_owned()
-    })?;
-    let free = config.tls_listen.is_none_or(|address| !collide(address, config.listen));
-    checker.rule("tls_listen", free, || {
+    });
+    let (tls, plain) = (config.tls_listen, config.listen.tcp());
+    let free = !tls.zip(plain).is_some_and(|(tls, plain)| collide(tls, plain));
+    checker.relation(&["tls_listen", "listen"], free, || {
         format!("must be another address than `listen`, which is {}", config.listen)
-    })?;
-    checker.rule(
-        "tls_listen",
+    });
+    checker.relation(
+        &["tls_listen", "dev"],
         !config.dev || config.tls_listen.is_none_or(|address| address.ip().is_loopback()),
         || "must be a loopback address in dev mode, like listen".to_owned(),
-    )
+    );
+}
+
+/// Whether something else than its default is said of a setting.
+fn is_changed(config: &Config, key: &str) -> bool {
+    let default = keys::each().find(|(known, _)| known == key).and_then(|(_, one)| one.default_value());
+    config.said.get(key).is_some_and(|said| Some(said) != default.as_ref())
+}
+
+/// Certificates need a listener and it needs them, and each needs its key.
+fn check_pair(config: &Config, checker: &Checker<'_>, by_acme: bool) {
+    let all = ["tls_listen", "tls_cert", "tls_key", "tls_certificates", "tls_acme"];
+    let [cert, key] = [config.tls_cert.is_some(), config.tls_key.is_some()];
+    checker.relation(&["tls_cert", "tls_key"], key || !cert, || "needs tls_key".to_owned());
+    checker.relation(&["tls_key", "tls_cert"], cert || !key, || "needs tls_cert".to_owned());
+    let has_any = by_acme || cert || key || !config.tls_certificates.is_empty();
+    checker.relation(&all, has_any || config.tls_listen.is_none(), || {
+        "needs tls_cert and tls_key, tls_certificates or tls_acme".to_owned()
+    });
+    for (name, is_said) in [("tls_cert", cert), ("tls_certificates", !config.tls_certificates.is_empty())] {
+        checker.relation(&[name, "tls_listen"], !is_said || config.tls_listen.is_some(), || {
+            "has no effect without tls_listen".to_owned()
+        });
+    }
+    let holds = config.tls_redirect || config.tls_redirect_port.is_none();
+    checker.relation(&["tls_redirect_port", "tls_redirect"], holds, || {
+        "has no effect without tls_redirect".to_owned()
+    });
 }
 
 /// Whether only one of two listeners could have its address: each is for all addresses of its machine, or
@@ -117,7 +141,7 @@ mod tests {
         ] {
             let refusal = load(listen, tls_listen).unwrap_err().to_string();
             assert!(
-                refusal.starts_with("`tls_listen` from --tls: must be another address than `listen`"),
+                refusal.starts_with("--tls: tls_listen: must be another address than `listen`"),
                 "{listen} {tls_listen}: {refusal}"
             );
         }

@@ -1,7 +1,7 @@
 //! What the messages of one request ask for, one after the other, and their replies in the same order. The
 //! reply to a connect is left to the transport, which may hold it, and comes last.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use encke_proto::{
     ErrorCode, Time,
@@ -9,6 +9,7 @@ use encke_proto::{
 };
 
 use super::{
+    NAME,
     connect::{self, Connect},
     server::Server,
     session::Session,
@@ -56,18 +57,19 @@ impl Outcome {
     }
 }
 
-/// Carries a request out.
+/// Carries a request out, which came from this address, where that is known.
 pub(super) async fn carry_out(
     server: &Server,
     messages: &[Message],
     proof: Proof<'_>,
+    from: Option<IpAddr>,
     received: Time,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     // A handshake stands alone; what comes with it is ignored (specification section 4.1.1).
     if let Some(message) = messages.iter().find(|message| message.channel == HANDSHAKE) {
         if message.has_valid_id() {
-            handshake(server, message, proof, received, &mut outcome).await;
+            handshake(server, message, (proof, from), received, &mut outcome).await;
         } else {
             outcome.reply(&Reply::failed(HANDSHAKE, None, "405::message_id_invalid"));
         }
@@ -80,7 +82,7 @@ pub(super) async fn carry_out(
         } else if !message.has_valid_id() {
             outcome.reply(&Reply::failed(&message.channel, None, "405::message_id_invalid"));
         } else if let Ok(channel) = Channel::parse(&message.channel) {
-            let asks = Asks { server, message, received, is_alone };
+            let asks = Asks { server, message, from, received, is_alone };
             asks.carry_out(channel, &mut outcome).await;
         } else {
             let error = "405::channel_invalid";
@@ -93,7 +95,7 @@ pub(super) async fn carry_out(
 async fn handshake(
     server: &Server,
     message: &Message,
-    proof: Proof<'_>,
+    (proof, from): (Proof<'_>, Option<IpAddr>),
     received: Time,
     outcome: &mut Outcome,
 ) {
@@ -108,11 +110,18 @@ async fn handshake(
     }
     let retries = offered.iter().any(|kind| OF_FAYE.contains(&kind.as_str()));
     let token = ext.token.as_deref();
-    let identity = match proof {
-        Proof::Connection(Some(identity)) if token.is_none() => Ok(identity),
-        Proof::Connection(_) => server.identify(&Credentials::default(), token).await,
-        Proof::Head(credentials) => server.identify(&credentials, token).await,
+    let (identity, brings_token) = match &proof {
+        Proof::Connection(Some(identity)) if token.is_none() => (Ok(identity.clone()), false),
+        Proof::Connection(_) => (server.identify(&Credentials::default(), token).await, token.is_some()),
+        Proof::Head(credentials) => {
+            let brings = token.is_some() || credentials.brings_token();
+            (server.identify(credentials, token).await, brings)
+        }
     };
+    let identity = identity.map_err(|refusal| match brings_token {
+        true => commands::token_refused(&server.app, from, NAME, refusal),
+        false => refusal,
+    });
     let session = identity.map_err(Refused).and_then(|owner| {
         server.app.rate_limits.user_connect(&owner.identity.user, server.app.now().wall)?;
         server.begin(owner, &ext, retries)
@@ -122,7 +131,7 @@ async fn handshake(
             let id = session.id.to_string();
             let now = server.app.now().wall;
             let timesync = ext.timesync.map(|asked| timesync::reply(asked, received, now));
-            let told = ReplyExt { ack: session.acks.then(|| true.into()), timesync };
+            let told = ReplyExt { ack: session.acks.then(|| true.into()), timesync, ..ReplyExt::default() };
             let reply = Reply::done(HANDSHAKE, message.id.clone())
                 .shaken(CONNECTION_TYPES, Some(&id))
                 .advised(Advice::retry(server.timeout_ms()))
@@ -145,6 +154,8 @@ async fn handshake(
 struct Asks<'a> {
     server: &'a Server,
     message: &'a Message,
+    /// The address that it came from, where that is known.
+    from: Option<IpAddr>,
     received: Time,
     is_alone: bool,
 }
@@ -154,7 +165,7 @@ impl Asks<'_> {
         let Self { server, message, .. } = *self;
         let is_connect = message.channel == connect::CHANNEL;
         let acknowledged = if is_connect { message.ext().batch() } else { None };
-        let session = match server.find(message.client_id.as_deref(), acknowledged).await {
+        let session = match server.find(message.client_id.as_deref(), acknowledged, self.from).await {
             Ok(Some(session)) => session,
             Ok(None) => return outcome.reply(&self.unknown(channel)),
             Err(Refused(refusal)) if is_connect => {
@@ -171,8 +182,7 @@ impl Asks<'_> {
         server.touch(&session);
         let reply = match channel {
             Channel::Meta(connect::CHANNEL) if outcome.connect.is_none() => {
-                outcome.connect = Some(Connect::of(message, session, self.is_alone, self.received));
-                return;
+                return self.connect(session, outcome).await;
             }
             Channel::Meta("/meta/subscribe") => self.timed(subscribe(server, &session, message).await),
             Channel::Meta("/meta/unsubscribe") => self.timed(unsubscribe(server, &session, message).await),
@@ -181,6 +191,22 @@ impl Asks<'_> {
             Channel::Broadcast(name) | Channel::Service(name) => self.publish(&session, channel, name).await,
         };
         outcome.reply(&reply);
+    }
+
+    /// A connect, with which a fresh token may come.
+    async fn connect(&self, session: Arc<Session>, outcome: &mut Outcome) {
+        let Self { server, message, .. } = *self;
+        let connect = Connect::of(message, session, self.is_alone, self.received);
+        if let Some(token) = &connect.token {
+            let refreshed = match server.app.auth.know_fetching(token, server.app.now().wall).await {
+                Ok(fresh) => server.refresh(&connect.session, fresh).await,
+                Err(refusal) => Err(commands::token_refused(&server.app, self.from, NAME, refusal).into()),
+            };
+            if let Err(Refused(refusal)) = refreshed {
+                return outcome.reply(&connect::later(message, refusal.code, server.timeout_ms()));
+            }
+        }
+        outcome.connect = Some(connect);
     }
 
     async fn disconnect(&self, session: &Session) -> Reply {
@@ -196,6 +222,9 @@ impl Asks<'_> {
         let Some(data) = message.data.as_deref() else {
             return self.failed(format!("400:{name}:data_missing"));
         };
+        if let Err(Refused(refusal)) = commands::publishes_from(&server.app, self.from, Some(data)) {
+            return self.failed(format!("{}:{name}:{}", refusal.code.status(), refusal.code.as_str()));
+        }
         let wrapped = match channel {
             Channel::Service(_) => bayeux::service(message.id.as_deref(), data),
             _ => None,
@@ -203,7 +232,9 @@ impl Asks<'_> {
         let id = message.id.as_ref().filter(|_| session.retries);
         let key = id.map(|id| format!("{}{}", session.id, id.get()));
         let data = wrapped.as_deref().unwrap_or(data);
-        match commands::publish(&server.app, &session.identity, name, Some(data), key.as_deref()).await {
+        match commands::publish(&server.app, &session.owner().identity, name, Some(data), key.as_deref())
+            .await
+        {
             Ok(_) => Reply::done(name, message.id.clone()),
             Err(Refused(refusal)) if refusal.code == ErrorCode::ChannelForbidden => {
                 self.failed(format!("403:{name}:publish_denied"))
@@ -233,7 +264,7 @@ impl Asks<'_> {
         match self.message.ext().timesync {
             Some(asked) => {
                 let timesync = Some(timesync::reply(asked, self.received, now));
-                reply.extended(ReplyExt { ack: None, timesync })
+                reply.extended(ReplyExt { timesync, ..ReplyExt::default() })
             }
             None => reply,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use encke_hub::Ending;
 use encke_proto::{
-    Close, CloseCode, ErrorCode, Time,
+    Close, CloseCode, ErrorCode, Expiring, Time,
     codec::bayeux::{Advice, Message, Reconnect, Reply, ReplyExt, TimeSync},
 };
 use serde_json::value::RawValue;
@@ -17,12 +17,17 @@ const EVENT_SOURCE: &str = "eventsource";
 /// When a client comes back that could not be served now, in milliseconds.
 const LATER_MS: u64 = 2_000;
 
+/// In how many milliseconds at most a token ends that ends soon.
+const SOON_MS: u64 = 60_000;
+
 /// A connect that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Connect {
     pub(super) session: Arc<Session>,
     /// The last batch that its client has received.
     pub(super) acknowledged: Option<u64>,
+    /// The token that it brings, if it brings one.
+    pub(super) token: Option<String>,
     /// Whether it came alone: others want their answers now.
     pub(super) is_alone: bool,
     /// For how long it may be held, if it says so.
@@ -32,9 +37,10 @@ pub(super) struct Connect {
     pub(super) asked: Asked,
 }
 
-/// What its reply repeats.
+/// What its reply repeats, and depends on.
 #[derive(Debug)]
 pub(super) struct Asked {
+    session: Arc<Session>,
     id: Option<Box<RawValue>>,
     timesync: Option<Box<TimeSync>>,
     received: Time,
@@ -43,13 +49,20 @@ pub(super) struct Asked {
 impl Connect {
     pub(super) fn of(message: &Message, session: Arc<Session>, is_alone: bool, received: Time) -> Self {
         let ext = message.ext();
+        let asked = Asked {
+            session: Arc::clone(&session),
+            id: message.id.clone(),
+            timesync: ext.timesync.map(Box::new),
+            received,
+        };
         Self {
             session,
             acknowledged: ext.batch(),
+            token: ext.token,
             is_alone,
             timeout_ms: message.timeout_ms(),
             has_stream: message.connection_type.as_deref() == Some(EVENT_SOURCE),
-            asked: Asked { id: message.id.clone(), timesync: ext.timesync.map(Box::new), received },
+            asked,
         }
     }
 
@@ -106,9 +119,15 @@ impl Asked {
             .advised(Advice::to(Reconnect::Handshake, timeout_ms))
     }
 
+    /// That the token of the session ends soon, if it does: in each reply, since one may be lost.
+    fn expiring(&self, now: Time) -> Option<Expiring> {
+        let left_ms = self.session.owner().identity.expires.0.checked_sub(now.0)?;
+        (left_ms <= SOON_MS).then_some(Expiring { in_s: left_ms / 1000 })
+    }
+
     fn advised(&self, advice: Advice, batch: Option<u64>, now: Time) -> Reply {
         let timesync = self.timesync.as_deref().map(|asked| timesync::reply(*asked, self.received, now));
-        let ext = ReplyExt { ack: batch.map(Into::into), timesync };
+        let ext = ReplyExt { ack: batch.map(Into::into), timesync, expiring: self.expiring(now) };
         Reply::done(CHANNEL, self.id.clone()).advised(advice).extended(ext)
     }
 }
@@ -139,10 +158,15 @@ mod tests {
     use crate::auth::{Authenticated, Grants, Identity};
 
     fn connect(text: &str, is_alone: bool) -> Connect {
+        connect_until(text, is_alone, Time(0))
+    }
+
+    /// One of a session whose token ends then.
+    fn connect_until(text: &str, is_alone: bool, expires: Time) -> Connect {
         let identity = Identity {
             user: UserId::new("alice").unwrap(),
             grants: Grants::default().into(),
-            expires: Time(0),
+            expires,
             by_cookie: false,
         };
         let owner = Authenticated { identity, token: TokenInfo::default() };
@@ -170,6 +194,18 @@ mod tests {
         ] {
             assert_eq!(connect(text, is_alone).hold_ms(is_first, 25_000), hold_ms, "{text}");
         }
+    }
+
+    #[test]
+    fn a_client_is_told_that_the_token_ends_soon() {
+        let told = |expires, now| {
+            let asked = connect_until("{}", true, Time(expires)).asked;
+            value(&asked.done(25_000, None, Time(now)))["ext"]["expiring"].clone()
+        };
+        assert_eq!(told(100_000, 39_999), Value::Null);
+        assert_eq!(told(100_000, 40_000), json!({"in_s": 60}));
+        assert_eq!(told(100_000, 98_001), json!({"in_s": 1}));
+        assert_eq!(told(0, 98_001), Value::Null, "it never ends");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use encke_proto::{
 };
 
 use super::{
+    NAME,
     batch::{Outcome, Proof, carry_out},
     browsers,
     connect::{self, Connect},
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     admission::{Address, Endpoint, Later, Method, Path, Verdict, Waiting},
     auth::Credentials,
+    commands::token_refused,
     transports::RequestState,
 };
 
@@ -76,7 +78,7 @@ impl Endpoint for GetEndpoint {
                 decide(&self.server, waiting, messages, Some(callback), now)
             }
             Ok(None) => match client(self.path, waiting.path) {
-                Some(id) => event_source::open(&self.server, id, request_state),
+                Some(id) => event_source::open(&self.server, id, waiting.from, request_state),
                 None => {
                     let text = "Bayeux is spoken by POST, by GET with `message`, and over WebSocket";
                     Verdict::Refused(Refusal::new(ErrorCode::UpgradeRequired, text), request_state)
@@ -104,7 +106,17 @@ impl GetEndpoint {
             return Err(Refusal::new(ErrorCode::OriginForbidden, text));
         }
         // Without a token in its head it says who it is in its handshake.
-        let identity = self.server.app.auth.identify(&credentials, now).ok();
+        let identity = match self.server.app.auth.identify(&credentials, now) {
+            Ok(identity) => Some(identity),
+            Err(refusal) if credentials.brings_token() => {
+                let told = token_refused(&self.server.app, waiting.from, NAME, refusal);
+                if told.code == ErrorCode::RateLimited {
+                    return Err(told);
+                }
+                None
+            }
+            Err(_) => None,
+        };
         let request_state = self.server.admit.request_state(waiting);
         Ok(socket::open(&self.server, opening.accept, identity, request_state))
     }
@@ -123,6 +135,8 @@ fn credentials<'a>(waiting: &'a Waiting<'_>) -> Credentials<'a> {
         host: waiting.host,
         forwarded_proto: waiting.forwarded_proto,
         changes: true,
+        chosen: waiting.chosen.clone(),
+        lasts: false,
     }
 }
 
@@ -147,7 +161,8 @@ fn decide(
         let waiting = kept.waiting();
         let credentials = credentials(&waiting);
         let is_https = credentials.is_https();
-        let outcome = carry_out(&server, &messages, Proof::Head(credentials), now).await;
+        let proof = Proof::Head(credentials);
+        let outcome = carry_out(&server, &messages, proof, waiting.from, now).await;
         finish(&server, outcome, wrapping, is_https, request_state)
     }))
 }
@@ -158,7 +173,8 @@ fn known_connect(server: &Server, message: &Message, now: Time) -> Option<Connec
     }
     let session = server.known(message.client_id.as_deref())?;
     let connect = Connect::of(message, session, true, now);
-    (!connect.session.is_stale(connect.acknowledged)).then_some(connect)
+    // A token takes a while to be looked at.
+    (connect.token.is_none() && !connect.session.is_stale(connect.acknowledged)).then_some(connect)
 }
 
 fn finish(

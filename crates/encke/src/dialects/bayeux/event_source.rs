@@ -1,32 +1,33 @@
 //! Streams of events, as Faye's clients open them at the address of their session: each message in an array,
 //! which is the `data` of an event. What they send comes by POST.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use encke_proto::{
     Close, Entry, ErrorCode, Gap, Refusal, SessionId,
     codec::bayeux::{self, array},
 };
 
-use super::{
-    NAME,
-    server::Server,
-    session::{GoesOn, Session},
-};
+use super::{NAME, admission, server::Server, session::Session};
 use crate::{
-    admission::{Admission, Later, Verdict},
+    admission::{Later, Verdict},
     http::{refusal::Refused, response::EVENT_STREAM},
-    transports::{ConnectionState, Form, RequestState, Stream, TransportContext},
+    transports::{Form, RequestState, Stream, TransportContext},
 };
 
 /// What breaks a silence: an empty comment.
 const HEARTBEAT: &[u8] = b":\n\n";
 
 /// Opens the stream of a session.
-pub(super) fn open(server: &Arc<Server>, id: SessionId, request_state: RequestState) -> Verdict {
+pub(super) fn open(
+    server: &Arc<Server>,
+    id: SessionId,
+    from: Option<IpAddr>,
+    request_state: RequestState,
+) -> Verdict {
     let server = Arc::clone(server);
     Verdict::Later(Later::new(async move {
-        match server.find(Some(id.text().as_str()), None).await {
+        match server.find(Some(id.text().as_str()), None, from).await {
             Ok(Some(session)) => admitted(&server, session, request_state),
             Ok(None) => {
                 let refusal = Refusal::new(ErrorCode::SessionUnknown, "there is no such session");
@@ -38,30 +39,9 @@ pub(super) fn open(server: &Arc<Server>, id: SessionId, request_state: RequestSt
 }
 
 fn admitted(server: &Arc<Server>, session: Arc<Session>, request_state: RequestState) -> Verdict {
-    let GoesOn { start, unplaced, is_first, .. } = session.connect(None);
-    if is_first {
-        server.connected(&session);
-    }
-    server.touch(&session);
-    let (id, identity, token) = (session.id, session.identity.clone(), session.token);
-    Verdict::Admitted(Box::new(Admission {
-        transport: &Stream(Events),
-        request_state,
-        token_ends: identity.expires,
-        token: Some(token),
-        granted: identity.grants.channels.clone(),
-        user: identity.user,
-        session: Some(id),
-        fresh: Some(id),
-        lasting: true,
-        start,
-        channels: unplaced,
-        state: Some(Box::new(ConnectionState::Request(Box::new(Streaming {
-            server: Arc::clone(server),
-            session,
-        })))),
-        ticket: None,
-    }))
+    let goes_on = server.connect(&session, None);
+    let streaming = Streaming { server: Arc::clone(server), session: Arc::clone(&session) };
+    admission::admitted(&session, goes_on, &Stream(Events), request_state, Box::new(streaming))
 }
 
 /// Whose stream it is.

@@ -4,12 +4,11 @@
 
 use std::sync::Arc;
 
-use encke_engine::{Append, Mode, PageLimit, ReadFrom, Targets};
+use encke_engine::{Append, Mode, PageLimit, ReadFrom, SESSION_LOGS, Targets};
 use encke_proto::{
     Body, ChannelName, Cursor, ErrorCode, Grant, MessageId, SessionId, Time, TokenId, TokenInfo, UserId,
     codec::bayeux::Pattern,
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 use sha2::{Digest, Sha256};
@@ -17,16 +16,14 @@ use sha2::{Digest, Sha256};
 use super::session::{Session, Snapshot};
 use crate::{
     app::App,
-    auth::{Authenticated, Grants, Identity},
+    auth::{Authenticated, Grants, Identity, SignedText},
     config::Secret,
     http::refusal::Refused,
     random,
 };
 
-/// What parts the key of records from that of tokens, so that neither passes for the other.
-const PURPOSE: &str = "encke bayeux session\0";
-/// What the logs are called.
-const PREFIX: &str = "bayeux-session:";
+/// What records are signed for.
+const PURPOSE: &str = "encke bayeux session";
 /// The last record alone is read, whatever its size.
 const LAST: PageLimit = PageLimit { messages: 1, bytes: 1 };
 
@@ -34,25 +31,18 @@ const LAST: PageLimit = PageLimit { messages: 1, bytes: 1 };
 const SKIPS_MAX: u128 = 1 << 20;
 
 /// Writes and reads records.
+#[derive(Debug)]
 pub(super) struct Journal {
-    signing: EncodingKey,
-    verifying: DecodingKey,
-    validation: Validation,
+    signed: SignedText,
     /// By which this process knows its own records.
     writer: SessionId,
-}
-
-impl std::fmt::Debug for Journal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").finish_non_exhaustive()
-    }
 }
 
 /// A record as it stands between its dots.
 #[derive(Serialize, Deserialize)]
 struct Record {
     /// The log that it is in: the id of the session is not to be read in it.
-    log: ChannelName,
+    log: String,
     /// The process that wrote it.
     writer: SessionId,
     user: UserId,
@@ -82,31 +72,22 @@ impl Journal {
     }
 
     fn new(secret: &Secret, writer: SessionId) -> Self {
-        let key = format!("{PURPOSE}{}", secret.expose());
-        let mut validation = Validation::new(Algorithm::HS256);
-        // When the token ends is looked at by those who use the session.
-        validation.validate_exp = false;
-        validation.required_spec_claims.clear();
-        Self {
-            signing: EncodingKey::from_secret(key.as_bytes()),
-            verifying: DecodingKey::from_secret(key.as_bytes()),
-            validation,
-            writer,
-        }
+        Self { signed: SignedText::new(PURPOSE, secret), writer }
     }
 
     /// Writes a session down. It is safe, as far as the engine's mode says, when this is over.
     pub(super) async fn write(&self, app: &App, session: &Session) -> Result<(), Refused> {
         let Snapshot { patterns, base, batch } = session.snapshot();
-        let Grants { channels, publish } = (*session.identity.grants).clone();
-        let log = log(session.id)?;
+        let Authenticated { identity, token } = Authenticated::clone(&session.owner());
+        let Grants { channels, publish } = (*identity.grants).clone();
+        let log = log(session.id);
         let record = Record {
-            log: log.clone(),
+            log: log.to_string(),
             writer: self.writer,
-            user: session.identity.user.clone(),
-            ends: session.identity.expires.0,
-            issued_s: session.token.issued_s,
-            token: session.token.id,
+            user: identity.user,
+            ends: identity.expires.0,
+            issued_s: token.issued_s,
+            token: token.id,
             channels,
             publish,
             acks: session.acks,
@@ -115,8 +96,7 @@ impl Journal {
             base,
             batch,
         };
-        let text = encode(&Header::new(Algorithm::HS256), &record, &self.signing)
-            .map_err(|_| Refused::from(ErrorCode::Internal))?;
+        let text = self.signed.write(&record).ok_or_else(|| Refused::from(ErrorCode::Internal))?;
         let data = to_raw_value(&text).map_err(|_| Refused::from(ErrorCode::Internal))?;
         let time = app.now().wall;
         let append = Append {
@@ -127,6 +107,7 @@ impl Journal {
             from: None,
             time,
             expires: None,
+            trace: None,
         };
         app.engine.append(append).await?;
         Ok(())
@@ -134,7 +115,7 @@ impl Journal {
 
     /// Reads a session that was written down; none if there is none.
     pub(super) async fn read(&self, app: &App, id: SessionId) -> Result<Option<Session>, Refused> {
-        let Some(record) = self.record(app, &log(id)?).await? else { return Ok(None) };
+        let Some(record) = self.record(app, &log(id)).await? else { return Ok(None) };
         let Record {
             user,
             ends,
@@ -165,23 +146,20 @@ impl Journal {
         };
         let record = serde_json::from_str::<String>(data.get())
             .ok()
-            .and_then(|text| decode::<Record>(text, &self.verifying, &self.validation).ok())
-            .map(|read| read.claims);
-        Ok(record.filter(|record| record.log == *log))
+            .and_then(|text| self.signed.read::<Record>(&text));
+        Ok(record.filter(|record| record.log == log.as_str()))
     }
 
     /// Forgets a session. An engine that deletes no logs keeps it as long as it keeps messages.
     pub(super) async fn delete(&self, app: &App, id: SessionId) {
-        let Ok(log) = log(id) else { return };
-        if let Err(error) = app.engine.delete(&log).await {
+        if let Err(error) = app.engine.delete(&log(id)).await {
             tracing::debug!(%error, "the record of a session stays");
         }
     }
 
     /// Forgets a session whose client does not come back here, unless it goes on elsewhere.
     pub(super) async fn delete_own(&self, app: &App, id: SessionId) {
-        let Ok(log) = log(id) else { return };
-        if let Ok(Some(record)) = self.record(app, &log).await
+        if let Ok(Some(record)) = self.record(app, &log(id)).await
             && record.writer == self.writer
         {
             self.delete(app, id).await;
@@ -189,10 +167,11 @@ impl Journal {
     }
 }
 
-fn log(id: SessionId) -> Result<ChannelName, Refused> {
+/// An internal channel, so that no client can follow it or write to it.
+fn log(id: SessionId) -> ChannelName {
     let digest = Sha256::digest(id.text().as_str());
     let text: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    Ok(ChannelName::public(&format!("{PREFIX}{text}"))?)
+    ChannelName::internal(&format!("{SESSION_LOGS}bayeux/{text}"))
 }
 
 #[cfg(test)]
@@ -241,7 +220,7 @@ mod tests {
 
     /// The record of a session, as it stands in its log.
     async fn text(app: &App, session: &Session) -> String {
-        let log = log(session.id).unwrap();
+        let log = log(session.id);
         let page = app.engine.read(&log, ReadFrom::Before(u64::MAX), LAST).await.unwrap();
         let Body::Data(record) = page.entries[0].message().body.clone() else { panic!("a record is data") };
         serde_json::from_str(record.get()).unwrap()
@@ -255,8 +234,8 @@ mod tests {
         journal.write(&app, &session).await.unwrap();
         let read = journal.read(&app, session.id).await.unwrap().unwrap();
         assert_eq!(
-            (read.id, &read.identity, read.acks, read.retries),
-            (session.id, &session.identity, true, true)
+            (read.id, &read.owner().identity, read.acks, read.retries),
+            (session.id, &session.owner().identity, true, true)
         );
         let (read, written) = (read.connect(None), session.connect(None));
         assert!(matches!(&read.start, Start::Cursor(at) if !at.entries.is_empty()));
@@ -290,11 +269,11 @@ mod tests {
         // The record of one session, in the log of another.
         journal.write(&app, &other).await.unwrap();
         let record = to_raw_value(&text(&app, &other).await).unwrap().into();
-        publish_to(&app, vec![log(session.id).unwrap()], record, None, None).await.unwrap();
+        publish_to(&app, vec![log(session.id)], record, None, None).await.unwrap();
         assert!(journal.read(&app, session.id).await.unwrap().is_none(), "another session's");
         for text in ["1", "\"x\"", "\"a.b.c\"", "{}"] {
             let data = serde_json::value::RawValue::from_string(text.into()).unwrap().into();
-            publish_to(&app, vec![log(session.id).unwrap()], data, None, None).await.unwrap();
+            publish_to(&app, vec![log(session.id)], data, None, None).await.unwrap();
             assert!(journal.read(&app, session.id).await.unwrap().is_none(), "{text}");
         }
         // The payload of a record is not encrypted.

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use encke_hub::Ending;
 use encke_proto::{
-    Entry, ErrorCode, Gap, Refusal, SessionId,
+    Entry, ErrorCode, Expiring, Gap, Refusal, SessionId,
     codec::bayeux::{Reply, array, event, script},
 };
 
 use super::{
-    NAME,
+    NAME, admission,
     browsers::Held,
     connect::{self, Asked, Connect},
     server::Server,
-    session::{GoesOn, Session},
+    session::Session,
 };
 use crate::{
-    admission::{Admission, Answer, Verdict},
+    admission::{Answer, Verdict},
     http::response::{Body, JSON},
-    transports::{AnswerForm, ConnectionState, NextAction, OneAnswer, RequestState, TransportContext},
+    transports::{AnswerForm, NextAction, OneAnswer, RequestState, TransportContext},
 };
 
 /// The type of scripts.
@@ -49,6 +49,15 @@ struct Waiting {
     is_one_of_many: bool,
 }
 
+/// What a connect is answered with.
+#[derive(Debug, Default)]
+struct Gathered {
+    /// The messages, parted by commas.
+    events: Vec<u8>,
+    /// Whether the token ends soon.
+    is_expiring: bool,
+}
+
 /// Holds a connect, or answers it at once.
 pub(super) fn hold(
     server: &Arc<Server>,
@@ -64,13 +73,8 @@ pub(super) fn hold(
         let all = replies.into_iter().chain([reply]).collect();
         return answered(all, wrapping.callback.as_deref(), request_state, Vec::new());
     }
-    let GoesOn { start, unplaced, is_first, .. } = connect.session.connect(connect.acknowledged);
-    if is_first {
-        server.connected(&connect.session);
-    }
-    server.touch(&connect.session);
-    server.write_behind(&connect.session);
-    let mut hold_ms = connect.hold_ms(is_first, timeout_ms);
+    let goes_on = server.connect(&connect.session, connect.acknowledged);
+    let mut hold_ms = connect.hold_ms(goes_on.is_first, timeout_ms);
     let browser = wrapping.browser.filter(|_| hold_ms > 0);
     let held = browser.and_then(|browser| server.browsers.hold(browser));
     let is_one_of_many = browser.is_some() && held.is_none();
@@ -84,31 +88,16 @@ pub(super) fn hold(
     } else {
         &OneAnswer(Answered::<false>)
     };
-    let (id, identity, token) = (session.id, session.identity.clone(), session.token);
     let waiting = Waiting {
         server: Arc::clone(server),
-        session,
+        session: Arc::clone(&session),
         asked,
         replies: replies.into(),
         callback: wrapping.callback,
         _held: held,
         is_one_of_many,
     };
-    Verdict::Admitted(Box::new(Admission {
-        transport,
-        request_state,
-        token_ends: identity.expires,
-        token: Some(token),
-        granted: identity.grants.channels.clone(),
-        user: identity.user,
-        session: Some(id),
-        fresh: Some(id),
-        lasting: true,
-        start,
-        channels: unplaced,
-        state: Some(Box::new(ConnectionState::Request(Box::new(waiting)))),
-        ticket: None,
-    }))
+    admission::admitted(&session, goes_on, transport, request_state, Box::new(waiting))
 }
 
 /// Answers a request that does not wait.
@@ -137,30 +126,34 @@ struct Answered<const SCRIPTED: bool>;
 impl<const SCRIPTED: bool> AnswerForm for Answered<SCRIPTED> {
     const NAME: &'static str = if SCRIPTED { "bayeux-callback-polling" } else { "bayeux-long-polling" };
     const DIALECT: &'static str = NAME;
-    /// The messages, parted by commas.
-    type Gathered = Vec<u8>;
+    type Gathered = Gathered;
 
-    fn message(context: &mut TransportContext<'_>, gathered: &mut Vec<u8>, entry: &Entry) {
+    fn message(context: &mut TransportContext<'_>, gathered: &mut Gathered, entry: &Entry) {
         if context.state::<Waiting>().is_some_and(|waiting| waiting.session.wants(entry)) {
-            if !gathered.is_empty() {
-                gathered.push(b',');
+            if !gathered.events.is_empty() {
+                gathered.events.push(b',');
             }
-            gathered.extend_from_slice(entry.form("bayeux.event", event));
+            gathered.events.extend_from_slice(entry.form("bayeux.event", event));
         }
     }
 
     /// There is no word for it in this dialect; what is kept still comes.
-    fn gap(_: &mut Vec<u8>, _: &Gap) {}
+    fn gap(_: &mut Gathered, _: &Gap) {}
 
-    fn is_empty(gathered: &Vec<u8>) -> bool {
-        gathered.is_empty()
+    /// The reply says so.
+    fn expiring(gathered: &mut Gathered, _: Expiring) {
+        gathered.is_expiring = true;
     }
 
-    fn is_full(context: &TransportContext<'_>, gathered: &Vec<u8>) -> bool {
-        context.full(gathered.len())
+    fn is_empty(gathered: &Gathered) -> bool {
+        gathered.events.is_empty() && !gathered.is_expiring
     }
 
-    fn finish(context: &mut TransportContext<'_>, gathered: Vec<u8>) -> NextAction {
+    fn is_full(context: &TransportContext<'_>, gathered: &Gathered) -> bool {
+        context.full(gathered.events.len())
+    }
+
+    fn finish(context: &mut TransportContext<'_>, gathered: Gathered) -> NextAction {
         let (cursor, now) = (context.hub.cursor(context.conn), context.now.wall);
         let Some(waiting) = context.state::<Waiting>() else { return context.refuse(ErrorCode::Internal) };
         let batch = waiting.session.sent(cursor);
@@ -171,7 +164,7 @@ impl<const SCRIPTED: bool> AnswerForm for Answered<SCRIPTED> {
         } else {
             waiting.asked.done(timeout_ms, batch, now)
         };
-        write(context, &gathered, &reply)
+        write(context, &gathered.events, &reply)
     }
 
     fn ended(context: &mut TransportContext<'_>, ending: &Ending) -> NextAction {

@@ -1,6 +1,7 @@
 //! What all requests of the dialect share: the sessions, how one is found or begun, and how it ends.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -15,13 +16,14 @@ use tokio::runtime::Handle;
 use super::{
     browsers::Browsers,
     journal::Journal,
-    session::Session,
+    session::{GoesOn, Session},
     sessions::{PARTS, Sessions, TooMany},
 };
 use crate::{
     admission::Admit,
     app::App,
     auth::{Authenticated, Credentials, Grant, Grants, Identity},
+    commands,
     http::refusal::Refused,
     random,
 };
@@ -92,19 +94,35 @@ impl Server {
     }
 
     /// A session that is known here, or was written down here or elsewhere: also in place of one whose client
-    /// was served elsewhere meanwhile.
+    /// was served elsewhere meanwhile. What is not known here is looked for as often as its address may ask,
+    /// and what is nowhere counts among its failures.
     pub(super) async fn find(
         &self,
         client: Option<&str>,
         acknowledged: Option<u64>,
+        from: Option<IpAddr>,
     ) -> Result<Option<Arc<Session>>, Refused> {
-        let known = self.known(client).filter(|session| !session.is_stale(acknowledged));
-        let (Some(journal), Some(id)) = (&self.journal, client.and_then(|client| client.parse().ok())) else {
-            return Ok(known.or_else(|| self.known(client)));
-        };
-        if known.is_some() {
-            return Ok(known);
+        if let Some(known) = self.known(client).filter(|session| !session.is_stale(acknowledged)) {
+            return Ok(Some(known));
         }
+        let (limits, now) = (&self.app.rate_limits, self.app.now().wall);
+        from.map_or(Ok(()), |address| limits.request(address, now))?;
+        let found = self.restored(client, acknowledged).await?;
+        if found.is_none() {
+            from.map_or(Ok(()), |address| limits.unknown_session(address, now))?;
+        }
+        Ok(found)
+    }
+
+    /// A session that was written down, or else the one that is known here.
+    async fn restored(
+        &self,
+        client: Option<&str>,
+        acknowledged: Option<u64>,
+    ) -> Result<Option<Arc<Session>>, Refused> {
+        let (Some(journal), Some(id)) = (&self.journal, client.and_then(|client| client.parse().ok())) else {
+            return Ok(self.known(client));
+        };
         let Some(session) = journal.read(&self.app, id).await? else { return Ok(self.known(client)) };
         // Another request of its client may have read it meanwhile.
         if let Some(known) = self.known(client).filter(|session| !session.is_stale(acknowledged)) {
@@ -121,10 +139,11 @@ impl Server {
     /// Whether its time is not over, and its token has not ended and was not revoked: with a new one its
     /// client begins anew.
     fn is_good(&self, session: &Session) -> bool {
-        let (now, ends, user) = (self.app.now(), session.identity.expires, &session.identity.user);
+        let (now, owner) = (self.app.now(), session.owner());
+        let (ends, user) = (owner.identity.expires, &owner.identity.user);
         session.state().due_ms > now.mono_ms
             && (ends.0 == 0 || ends > now.wall)
-            && self.app.auth.permit(user, Some(&session.token), now.wall).is_ok()
+            && self.app.auth.permit(user, Some(&owner.token), now.wall).is_ok()
     }
 
     /// Its client has been heard.
@@ -153,9 +172,37 @@ impl Server {
         }
     }
 
-    /// The first connect of a session.
-    pub(super) fn connected(&self, session: &Session) {
-        self.sessions.connected(session);
+    /// Puts a token of its user in the place of the one that a session has, unless it has it already: clients
+    /// may send it with each connect.
+    pub(super) async fn refresh(&self, session: &Session, fresh: Authenticated) -> Result<(), Refused> {
+        let owner = session.owner();
+        if owner.token == fresh.token && owner.identity == fresh.identity {
+            return Ok(());
+        }
+        if owner.identity.user != fresh.identity.user {
+            return Err(Refused::new(ErrorCode::SessionUnknown, "the session is another user's"));
+        }
+        match commands::refresh(&self.app, session.id, fresh.clone()).await {
+            // The connect that brings the token begins it.
+            Ok(_) | Err(Refused(Refusal { code: ErrorCode::SessionUnknown, .. })) => {}
+            Err(refused) => return Err(refused),
+        }
+        session.set_owner(fresh);
+        match self.journal_of(session) {
+            Some(_) => self.write(session).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The client of a session connects, and has received the batch of this number.
+    pub(super) fn connect(self: &Arc<Self>, session: &Arc<Session>, acknowledged: Option<u64>) -> GoesOn {
+        let goes_on = session.connect(acknowledged);
+        if goes_on.is_first {
+            self.sessions.connected(session);
+        }
+        self.touch(session);
+        self.write_behind(session);
+        goes_on
     }
 
     /// Who begins a session: by the token that the handshake brings, else by what the request's head does. In
@@ -171,8 +218,7 @@ impl Server {
             let credentials = Credentials { authorization: Some(&bearer), ..Credentials::default() };
             return self.app.auth.identify_fetching(&credentials, now).await;
         }
-        let is_nameless = credentials.bearer().is_none() && credentials.cookie_tokens().next().is_none();
-        if is_nameless && self.app.config.dev {
+        if !credentials.brings_token() && self.app.config.dev {
             return self.nameless();
         }
         self.app.auth.identify_fetching(credentials, now).await
@@ -198,7 +244,7 @@ impl Server {
         }
         let close =
             Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
-        let target = CloseTarget::SessionOf(session.id, session.identity.user.clone());
+        let target = CloseTarget::SessionOf(session.id, session.owner().identity.user.clone());
         self.app.sessions.close(&target, &close).await.map(drop)
     }
 

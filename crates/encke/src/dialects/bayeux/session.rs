@@ -4,16 +4,16 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use encke_hub::Start;
 use encke_proto::{
-    ChannelName, Cursor, Entry, Position, SessionId, TokenInfo,
+    ChannelName, Cursor, Entry, Position, SessionId,
     codec::bayeux::{Pattern, channel_of, is_glob},
 };
 
-use crate::auth::{Authenticated, Identity};
+use crate::auth::Authenticated;
 
 /// The most batches that are sent and not acknowledged. A client acknowledges each with its next connect, and
 /// what it has not is sent again in one.
@@ -26,14 +26,12 @@ const BATCH_MAX: u64 = (1 << 53) - 1;
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
-    /// Who it is, as the handshake proved.
-    pub(super) identity: Identity,
-    /// What revocations need to know of the token.
-    pub(super) token: TokenInfo,
     /// Whether its client acknowledges (the extension `ack`).
     pub(super) acks: bool,
     /// Whether its client sends a publish again that was not answered, under the same id, as Faye's do.
     pub(super) retries: bool,
+    /// Who it is, as the handshake proved, or the last token that its client brought.
+    owner: Mutex<Arc<Authenticated>>,
     state: Mutex<State>,
 }
 
@@ -87,8 +85,17 @@ pub(super) struct Snapshot {
 
 impl Session {
     pub(super) fn new(id: SessionId, owner: Authenticated, acks: bool, retries: bool) -> Self {
-        let Authenticated { identity, token } = owner;
-        Self { id, identity, token, acks, retries, state: Mutex::default() }
+        Self { id, acks, retries, owner: Mutex::new(Arc::new(owner)), state: Mutex::default() }
+    }
+
+    /// Who it is, and by what token.
+    pub(super) fn owner(&self) -> Arc<Authenticated> {
+        Arc::clone(&self.owner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same user has a fresh token.
+    pub(super) fn set_owner(&self, owner: Authenticated) {
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(owner);
     }
 
     /// One that was written down. `skips` is random.
@@ -242,11 +249,11 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use encke_proto::{Body, Epoch, Message, MessageId, Time, UserId, codec::bayeux};
+    use encke_proto::{Body, Epoch, Message, MessageId, Time, TokenInfo, UserId, codec::bayeux};
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::auth::Grants;
+    use crate::auth::{Grants, Identity};
 
     fn session(acks: bool) -> Session {
         let identity = Identity {
@@ -366,6 +373,7 @@ mod tests {
                 body: Body::Data(data),
                 from: None,
                 expires: None,
+                trace: None,
             })
         };
         let copies = |session: &Session, channel: &str| {

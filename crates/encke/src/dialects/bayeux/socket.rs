@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use encke_proto::{
-    Close, CloseCode, Entry, Gap, Refusal, Time,
+    Close, CloseCode, Entry, Expiring, Gap, Refusal, Time,
     codec::{
         bayeux::{self, Message, Reply, array, read},
         ws::{CloseFrame, CloseStatus, Fault, Received, frame},
@@ -15,13 +15,14 @@ use encke_proto::{
 
 use super::{
     NAME,
+    admission::identified,
     batch::{Outcome, Proof, carry_out},
     connect::Asked,
     server::Server,
-    session::{GoesOn, Session},
+    session::Session,
 };
 use crate::{
-    admission::{self, Identified, Opened, Verdict},
+    admission::{self, Opened, Verdict},
     auth::Authenticated,
     transports::{ConnectionState, Duplex, NextAction, RequestState, Spoken, TransportContext, Ws},
 };
@@ -35,8 +36,14 @@ pub(super) fn open(
 ) -> Verdict {
     let compression = None;
     let mut duplex = Duplex::new(None, accept, compression);
-    let connection =
-        Connection { server: Arc::clone(server), identity, session: None, pending: None, has_written: false };
+    let connection = Connection {
+        server: Arc::clone(server),
+        identity,
+        session: None,
+        pending: None,
+        has_written: false,
+        is_expiring: false,
+    };
     duplex.keep(|kept| kept.state = Some(Box::new(connection)));
     let state = Box::new(ConnectionState::Duplex(duplex));
     Verdict::Opened(Box::new(Opened { transport: &Ws(Socket), request_state, state }))
@@ -53,6 +60,8 @@ struct Connection {
     pending: Option<Pending>,
     /// Whether messages were written that no batch ends yet.
     has_written: bool,
+    /// Whether the connect is answered before its time, since the token ends soon.
+    is_expiring: bool,
 }
 
 struct Pending {
@@ -138,8 +147,9 @@ impl Spoken for Socket {
     fn drained(context: &mut TransportContext<'_>) {
         let Some(connection) = context.state::<Connection>() else { return };
         let (has_written, session) = (std::mem::take(&mut connection.has_written), &connection.session);
-        let Some(session) = session.as_ref().filter(|_| has_written) else { return };
-        if session.acks {
+        let is_expiring = std::mem::take(&mut connection.is_expiring);
+        let Some(session) = session.as_ref().filter(|_| has_written || is_expiring) else { return };
+        if session.acks || is_expiring {
             return answer_connect(context);
         }
         let session = Arc::clone(session);
@@ -148,6 +158,13 @@ impl Spoken for Socket {
 
     /// There is no word for it in this dialect; what is kept still comes.
     fn gap(_: &mut TransportContext<'_>, _: &Gap) {}
+
+    /// The reply to the connect says so, behind what there is.
+    fn expiring(context: &mut TransportContext<'_>, _: Expiring) {
+        if let Some(connection) = context.state::<Connection>() {
+            connection.is_expiring = true;
+        }
+    }
 
     /// The time of the connect is over.
     fn wake(context: &mut TransportContext<'_>) {
@@ -238,7 +255,9 @@ fn serve_at_once(context: &mut TransportContext<'_>) {
     while !context.full(context.out.len() - start) {
         match context.pull() {
             encke_hub::Pulled::Message(entry) => Socket::message(context, &entry),
-            encke_hub::Pulled::Gap(_) | encke_hub::Pulled::Unsubscribed(_) => {}
+            encke_hub::Pulled::Gap(_)
+            | encke_hub::Pulled::Unsubscribed(_)
+            | encke_hub::Pulled::Expiring(_) => {}
             encke_hub::Pulled::Nothing => break,
         }
     }
@@ -267,43 +286,20 @@ fn answer_connect(context: &mut TransportContext<'_>) {
 /// Carries out what one frame asks.
 pub(super) async fn answer(asked: admission::Asked) -> admission::Reply {
     let Ok(asks) = asked.command.downcast::<Asks>() else { return admission::Reply::new(()) };
-    let Asks { server, messages, identity, session: current, received } = *asks;
+    let (from, Asks { server, messages, identity, session: current, received }) = (asked.from, *asks);
     let Outcome { replies, connect, .. } =
-        carry_out(&server, &messages, Proof::Connection(identity), received).await;
+        carry_out(&server, &messages, Proof::Connection(identity), from, received).await;
     // A connection is of a session from its first connect on: others may have sent through it before.
     let Some(connect) = connect else {
         let said = Said { replies, session: None, connect: None, moves: false };
         return admission::Reply::new(said);
     };
     let session = connect.session.clone();
-    let goes_on = session.connect(connect.acknowledged);
-    if goes_on.is_first {
-        server.connected(&session);
-    }
-    server.touch(&session);
-    server.write_behind(&session);
+    let goes_on = server.connect(&session, connect.acknowledged);
     let hold_ms = connect.hold_ms(goes_on.is_first, server.timeout_ms());
     // What is to be sent again is behind where the connection stands.
     let moves = goes_on.resends || current.is_none_or(|current| !Arc::ptr_eq(&current, &session));
     let identified = moves.then(|| Box::new(identified(&session, goes_on)));
     let said = Said { replies, session: Some(session), connect: Some((connect.asked, hold_ms)), moves };
     admission::Reply { identified, ..admission::Reply::new(said) }
-}
-
-/// That the connection is of a session from now on.
-fn identified(session: &Session, goes_on: GoesOn) -> Identified {
-    let identity = session.identity.clone();
-    Identified {
-        token_ends: identity.expires,
-        token: Some(session.token),
-        granted: identity.grants.channels.clone(),
-        user: identity.user.clone(),
-        identity: Some(identity),
-        session: Some(session.id),
-        fresh: Some(session.id),
-        lasting: true,
-        start: goes_on.start,
-        channels: goes_on.unplaced,
-        ticket: None,
-    }
 }

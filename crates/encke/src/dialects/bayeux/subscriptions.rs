@@ -9,10 +9,7 @@ use encke_proto::{
 };
 
 use super::{server::Server, session::Session};
-use crate::{
-    commands::{follow, unfollow},
-    http::refusal::Refused,
-};
+use crate::{commands::follow_counted, http::refusal::Refused};
 
 /// How often the hub is asked again whether the session is there: it begins beside this.
 const TRIES_MAX: usize = 5;
@@ -67,7 +64,7 @@ fn patterns(message: &Message) -> Result<Vec<Pattern>, Fault> {
 
 /// Counts a request, whatever comes of it: each may be written down.
 fn count(server: &Server, session: &Session) -> Result<(), Fault> {
-    let counted = server.app.rate_limits.user_request(&session.identity.user, server.app.now().wall);
+    let counted = server.app.rate_limits.user_request(&session.owner().identity.user, server.app.now().wall);
     counted.map_err(|refusal| Fault {
         code: refusal.code.status(),
         argument: String::new(),
@@ -78,11 +75,12 @@ fn count(server: &Server, session: &Session) -> Result<(), Fault> {
 async fn add(server: &Server, session: &Session, message: &Message) -> Result<(), Fault> {
     let patterns = patterns(message)?;
     count(server, session)?;
+    let owner = session.owner();
     for pattern in patterns.iter().filter(|pattern| !pattern.is_service()) {
         let access = server.app.auth.access();
         let may = |name: &str| {
             ChannelName::public(name)
-                .is_ok_and(|channel| access.check(&session.identity, Action::Subscribe, &channel).is_ok())
+                .is_ok_and(|channel| access.check(&owner.identity, Action::Subscribe, &channel).is_ok())
         };
         if !may(pattern.as_str()) || !may(&pattern.log()) {
             return Err(Fault { code: 403, argument: pattern.to_string(), text: "subscribe_denied" });
@@ -120,7 +118,8 @@ async fn follow_logs(server: &Server, session: &Session, logs: &[ChannelName]) -
         let connects = session.state().connects;
         if connects > 0 {
             let from = session.state().places(logs);
-            match follow(&server.app, &session.identity, session.id, logs.to_vec(), &from).await {
+            let owner = session.owner();
+            match follow_counted(&server.app, &owner.identity, session.id, logs.to_vec(), &from).await {
                 Ok(following) => {
                     let mut state = session.state();
                     following.began.entries.into_iter().for_each(|(log, at)| state.place(&log, at));
@@ -160,16 +159,15 @@ async fn remove(server: &Server, session: &Session, message: &Message) -> Result
         return Ok(());
     }
     if !logs.is_empty() && session.state().connects > 0 {
-        match unfollow(&server.app, &session.identity, session.id, logs).await {
-            Ok(_) => {}
+        let owner = session.owner();
+        match server.app.sessions.unsubscribe(session.id, &owner.identity.user, logs).await {
             // It follows nothing then.
-            Err(Refused(refusal))
-                if matches!(refusal.code, ErrorCode::SessionUnknown | ErrorCode::SessionClosed) => {}
-            Err(Refused(refusal)) => {
+            Ok(_) | Err(ErrorCode::SessionUnknown | ErrorCode::SessionClosed) => {}
+            Err(code) => {
                 // It goes on following.
                 let mut state = session.state();
                 removed.iter().for_each(|pattern| drop(state.add(pattern)));
-                return Err(fault(refusal.code));
+                return Err(fault(code));
             }
         }
     }

@@ -50,7 +50,10 @@ impl ByTimestamp {
     fn verdict(&self, waiting: &Waiting<'_>, request_state: RequestState) -> Result<Verdict, Refused> {
         let app = Arc::clone(&self.app);
         if let Some(msg) = field(waiting.query, "msg")?.filter(|msg| !msg.is_empty()) {
-            return Ok(Verdict::Later(Later::new(async move { published(&app, &msg, request_state).await })));
+            let from = waiting.from;
+            return Ok(Verdict::Later(Later::new(async move {
+                published(&app, from, &msg, request_state).await
+            })));
         }
         let timestamp = Timestamp::parse(&field(waiting.query, "timestamp")?.unwrap_or_default())
             .map_err(|error| Refusal::new(ErrorCode::BadCursor, error.to_string()))

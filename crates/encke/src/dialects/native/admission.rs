@@ -7,18 +7,21 @@ use encke_proto::{
     Action, ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection,
 };
 
-use super::query::{Query, read_cursor};
+use super::{
+    Forms,
+    query::{Query, read_cursor},
+};
 use crate::{
     admission::{Address, Admission, Admit, Endpoint, Later, Verdict, Waiting},
-    auth::{Authenticated, ChannelAccess, Credentials, Identity},
-    transports::{ConnectionState, Duplex, RequestState, Transport},
+    auth::{Authenticated, ChannelAccess, Credentials, Identity, OriginNumber},
+    transports::{ConnectionState, Duplex, HoldKind, RequestState},
 };
 
 /// An address where a native request waits.
 #[derive(Clone, Debug)]
 pub(super) struct NativeEndpoint {
     pub(super) address: Address,
-    pub(super) transport: &'static dyn Transport,
+    pub(super) forms: Forms,
     pub(super) admit: Admit,
 }
 
@@ -31,11 +34,13 @@ impl Endpoint for NativeEndpoint {
         let attempts = self.admit.auth.keys().attempts();
         let verdict = self.decide_now(waiting, now);
         let Verdict::Refused(refusal, _) = &verdict else { return verdict };
-        let Some(fetch) = self.admit.auth.fetch_for(refusal, attempts) else { return verdict };
-        // The token names a key that is being fetched.
+        let Ok(query) = Query::read(waiting.query) else { return verdict };
+        let given = credentials(waiting, &query, waiting.handshake.is_some());
+        let Some(pending) = self.admit.auth.pending(&given, refusal, attempts, now) else { return verdict };
+        // The token names a key that is being fetched, or the application says who this is.
         let (endpoint, waiting) = (self.clone(), waiting.to_kept());
         Verdict::Later(Later::new(async move {
-            fetch.over().await;
+            pending.over().await;
             endpoint.decide_now(&waiting.waiting(), now)
         }))
     }
@@ -58,6 +63,7 @@ impl NativeEndpoint {
         now: Time,
     ) -> Result<Option<Admission>, Refusal> {
         let query = Query::read(waiting.query)?;
+        let transport = self.forms.of(query.form)?;
         let opening = waiting
             .handshake
             .as_ref()
@@ -65,7 +71,8 @@ impl NativeEndpoint {
             .transpose()
             .map_err(rejected)?;
         let is_duplex = opening.is_some();
-        let credentials = credentials(waiting, &query, is_duplex);
+        let lasts = transport.hold_kind() == HoldKind::Stream;
+        let credentials = Credentials { lasts, ..credentials(waiting, &query, is_duplex) };
         let auth = &self.admit.auth;
         if is_duplex && !auth.own_or_allowed(&credentials) {
             return Err(Refusal::new(
@@ -98,7 +105,7 @@ impl NativeEndpoint {
             Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
         });
         let (session, channels) = (query.session, query.channels);
-        let (transport, request_state) = (self.transport, *request_state);
+        let request_state = *request_state;
         Ok(Some(Admission {
             transport,
             request_state,
@@ -117,8 +124,8 @@ impl NativeEndpoint {
     }
 
     /// The number of the origin of a page that embeds a stream; none when it is the server's own.
-    fn embedder(&self, origin: &str, waiting: &Waiting<'_>) -> Result<Option<u16>, Refusal> {
-        if let Some(number) = self.admit.origin(origin) {
+    fn embedder(&self, origin: &str, waiting: &Waiting<'_>) -> Result<Option<OriginNumber>, Refusal> {
+        if let Some(number) = self.admit.auth.origins().number(origin) {
             return Ok(Some(number));
         }
         let host = waiting.host.unwrap_or_default();
@@ -143,6 +150,8 @@ fn credentials<'a>(waiting: &'a Waiting<'_>, query: &'a Query<'_>, is_duplex: bo
         host: waiting.host,
         forwarded_proto: waiting.forwarded_proto,
         changes: is_duplex,
+        chosen: waiting.chosen.clone(),
+        lasts: false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Control requests that come over a WebSocket: the same as those by POST, about the session that the
 //! connection serves.
 
+use std::net::IpAddr;
+
 use encke_hub::CloseTarget;
 use encke_proto::{Close, CloseCode, Cursor, ErrorCode, ErrorDetail, SessionId, json};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -11,7 +13,10 @@ use crate::{
     admission::{Asked, Reply as CommandReply},
     app::App,
     auth::Identity,
-    commands::{Done, Followed, SessionClosed, follow, publish_from, shown, unfollow},
+    commands::{
+        Done, Followed, SessionClosed, follow, publish_from, publishes_from, refresh, shown, token_refused,
+        unfollow,
+    },
     http::{
         body::{self, parse},
         refusal::Refused,
@@ -27,7 +32,7 @@ pub(super) async fn answer(app: &App, asked: Asked) -> CommandReply {
         // Only a session's client is listened to, and it says text.
         return CommandReply::new(());
     };
-    CommandReply::new(reply(app, &Request { text: *text, identity, session }).await)
+    CommandReply::new(reply(app, &Request { text: *text, identity, session, from: asked.from }).await)
 }
 
 /// What is asked, and who asks.
@@ -35,6 +40,7 @@ struct Request {
     text: String,
     identity: Identity,
     session: SessionId,
+    from: Option<IpAddr>,
 }
 
 /// What every request has.
@@ -111,6 +117,22 @@ pub(crate) struct AckCommand {
     cursor: String,
 }
 
+/// A fresh token of the same user in the place of the one that ends.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefreshCommand {
+    /// `refresh`
+    #[serde(rename = "do")]
+    #[schema(value_type = String)]
+    _do: IgnoredAny,
+    /// Comes back in the reply.
+    #[serde(rename = "id", default)]
+    #[schema(value_type = Option<u64>)]
+    _id: IgnoredAny,
+    /// A JWT.
+    token: String,
+}
+
 /// Ends the session on purpose.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -170,7 +192,9 @@ async fn carry_out(app: &App, request: &Request, what: &str) -> Result<Box<RawVa
             encode(&Followed::from(unfollow(app, identity, session, channels).await?))
         }
         "publish" => {
+            let from = request.from;
             let request = parse::<PublishCommand>(text)?;
+            publishes_from(app, from, request.data.as_deref())?;
             encode(
                 &publish_from(
                     app,
@@ -185,6 +209,12 @@ async fn carry_out(app: &App, request: &Request, what: &str) -> Result<Box<RawVa
         "ack" => {
             shown(app, identity, session, &parse::<AckCommand>(text)?.cursor).await?;
             encode(&Done { ok: true })
+        }
+        "refresh" => {
+            let RefreshCommand { token, .. } = parse(text)?;
+            let fresh = app.auth.know_fetching(&token, app.now().wall).await;
+            let fresh = fresh.map_err(|refusal| token_refused(app, request.from, "refresh", refusal))?;
+            encode(&refresh(app, session, fresh).await?)
         }
         "close" => {
             let close = Close {

@@ -2,7 +2,7 @@
 
 use encke_hub::Ending;
 use encke_proto::{
-    Entry, ErrorCode, Gap, SessionId, Unsubscribed,
+    Entry, ErrorCode, Expiring, Gap, SessionId, Unsubscribed,
     codec::poll::{Answer, GOES_ON, Pieces, begins},
     json,
 };
@@ -31,6 +31,10 @@ impl AnswerForm for Poll {
 
     fn unsubscribed(gathered: &mut Answer, told: &Unsubscribed) {
         gathered.unsubscribed(told);
+    }
+
+    fn expiring(gathered: &mut Answer, told: Expiring) {
+        gathered.expiring(told);
     }
 
     fn is_empty(gathered: &Answer) -> bool {

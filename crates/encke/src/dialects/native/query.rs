@@ -19,6 +19,23 @@ fn read_start(text: &str) -> Result<Start, Refusal> {
     }
 }
 
+/// The form of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Long,
+    Short,
+}
+
+impl Form {
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "long" => Some(Self::Long),
+            "short" => Some(Self::Short),
+            _ => None,
+        }
+    }
+}
+
 /// The query of a request that waits.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -37,6 +54,9 @@ pub(crate) struct Query<'a> {
     pub(super) channels: Vec<ChannelName>,
     /// A poll waits at most this long, in seconds.
     pub(super) hold_s: Option<u32>,
+    /// The form of messages: `short` or `long`, which is the default.
+    #[param(value_type = Option<String>, pattern = "^(long|short)$", example = "long")]
+    pub(super) form: Form,
     /// From `POST /v1/ticket`.
     pub(super) ticket: Option<String>,
     /// The origin of the page that embeds the stream, as `iframe`; the server's own when absent.
@@ -56,6 +76,7 @@ impl<'a> Query<'a> {
             session: None,
             channels: Vec::new(),
             hold_s: None,
+            form: Form::Long,
             ticket: None,
             embedder: None,
             token: false,
@@ -89,6 +110,10 @@ impl<'a> Query<'a> {
                     1 << 3
                 }
                 "as" => 1 << 4,
+                "form" => {
+                    query.form = Form::read(&value).ok_or_else(|| bad("form is long or short".into()))?;
+                    1 << 6
+                }
                 "origin" => {
                     query.embedder = Some(value.into_owned());
                     1 << 5
@@ -118,40 +143,21 @@ impl<'a> Query<'a> {
 /// The parameters of a query, decoded. What is not encoded is not copied, and found the simple way: a poll's
 /// are few and short, and come again and again.
 fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    // All bytes are looked at whatever the first of them are, so that many are compared at a time.
+    let is_encoded = text.bytes().fold(false, |found, byte| found | matches!(byte, b'%' | b'+'));
     let mut rest = text;
     std::iter::from_fn(move || {
         rest = rest.trim_start_matches('&');
-        let (mut end, mut equals, mut is_encoded) = (rest.len(), None, false);
-        for (at, byte) in rest.bytes().enumerate().filter(|(_, byte)| IS_MARK[usize::from(*byte)]) {
-            match byte {
-                b'&' => {
-                    end = at;
-                    break;
-                }
-                b'=' => equals = equals.or(Some(at)),
-                _ => is_encoded = true,
-            }
-        }
-        let (pair, more) = rest.split_at(end);
+        let (pair, more) = rest.split_at(rest.bytes().position(|byte| byte == b'&').unwrap_or(rest.len()));
         rest = more;
         if is_encoded {
             return form_urlencoded::parse(pair.as_bytes()).next();
         }
+        let equals = pair.bytes().position(|byte| byte == b'=');
         let (name, value) = equals.map_or((pair, ""), |at| (&pair[..at], &pair[at + 1..]));
         (!pair.is_empty()).then_some((Cow::Borrowed(name), Cow::Borrowed(value)))
     })
 }
-
-/// The bytes that are more than themselves in a query. Each of its bytes is looked at, so they are looked up.
-const IS_MARK: [bool; 256] = {
-    let mut table = [false; 256];
-    let (bytes, mut at) = (*b"&=%+", 0);
-    while at < bytes.len() {
-        table[bytes[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
 
 /// Reads a list of channels, and adds what is new. Commas part the names, so a name that holds one is
 /// percent-encoded in the list, which is percent-encoded again in the query.
@@ -193,8 +199,8 @@ mod tests {
     fn a_list_may_come_in_parts_and_nothing_else_may_come_twice() {
         let query = Query::read("channels=a&channels=b,c&channels=&channels=a%2Cd&_=1&_=2").unwrap();
         assert_eq!(query.channels.iter().map(ChannelName::as_str).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
-        for name in ["cursor", "session", "hold_s", "ticket", "as", "origin"] {
-            for (first, second) in [("", ""), ("1~0", ""), ("", "1~0"), ("7", "7")] {
+        for name in ["cursor", "session", "hold_s", "ticket", "as", "origin", "form"] {
+            for (first, second) in [("", ""), ("1~0", ""), ("", "1~0"), ("7", "7"), ("short", "long")] {
                 let parts = [format!("{name}={first}"), format!("{name}={second}")].join("&channels=a&");
                 // What is wrong by itself is refused for that.
                 if Query::read(&format!("{name}={first}")).is_err() {
@@ -263,6 +269,8 @@ mod tests {
             ("cursor=nonsense", ErrorCode::BadCursor),
             ("hold_s=-1", ErrorCode::BadRequest),
             ("hold_s=1.5", ErrorCode::BadRequest),
+            ("form=", ErrorCode::BadRequest),
+            ("form=Short", ErrorCode::BadRequest),
             ("colour=red", ErrorCode::BadRequest),
             ("channels=@bob", ErrorCode::BadName),
             ("channels=a%00", ErrorCode::BadName),

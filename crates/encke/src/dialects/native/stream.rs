@@ -1,10 +1,10 @@
 //! What the native streams have in common: an event each for what happens, and an end that says why.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
-use encke_proto::{Close, Entry, Event, Gap, Unsubscribed};
+use encke_proto::{Close, Entry, Event, Expiring, Gap, Unsubscribed, codec::MessageForm};
 
-use super::NAME;
+use super::{NAME, form::Messages};
 use crate::transports::{Form, TransportContext};
 
 /// What differs: how an event looks.
@@ -23,13 +23,13 @@ pub(super) trait EventForm: Sync + fmt::Debug + 'static {
     }
 
     /// Writes a message.
-    fn message(context: &mut TransportContext<'_>, entry: &Entry);
+    fn message(context: &mut TransportContext<'_>, entry: &Entry, form: MessageForm);
 
     /// Writes any other event.
     fn event(context: &mut TransportContext<'_>, event: &Event);
 
     /// Ends an event that began at `_begins` in the output, with the session's cursor standing behind it.
-    fn end_event(_: &mut TransportContext<'_>, _begins: usize) {}
+    fn end_event<M: Messages>(_: &mut TransportContext<'_>, _begins: usize) {}
 
     /// Ends the event that says that the session is closed.
     fn end_close(_: &mut TransportContext<'_>, _cursor: &str, _stays_away: bool) {}
@@ -45,9 +45,14 @@ pub(super) trait EventForm: Sync + fmt::Debug + 'static {
 
 /// A stream of events.
 #[derive(Debug)]
-pub(super) struct EventStream<F>(pub(super) F);
+pub(super) struct EventStream<F, M>(PhantomData<(F, M)>);
 
-impl<F: EventForm> Form for EventStream<F> {
+impl<F: EventForm, M: Messages> EventStream<F, M> {
+    /// One whose events look as `F` says, with messages in the form of `M`.
+    pub(super) const NEW: Self = Self(PhantomData);
+}
+
+impl<F: EventForm, M: Messages> Form for EventStream<F, M> {
     const NAME: &'static str = F::NAME;
     const DIALECT: &'static str = NAME;
     const CONTENT_TYPE: &'static str = F::CONTENT_TYPE;
@@ -59,13 +64,13 @@ impl<F: EventForm> Form for EventStream<F> {
     fn open(context: &mut TransportContext<'_>) {
         F::prelude(context);
         let begins = context.out.len();
-        let open = context.open();
+        let open = M::open(context);
         F::event(context, &Event::Open(open));
-        F::end_event(context, begins);
+        F::end_event::<M>(context, begins);
     }
 
     fn message(context: &mut TransportContext<'_>, entry: &Entry) {
-        F::message(context, entry);
+        F::message(context, entry, M::form(context));
     }
 
     fn gap(context: &mut TransportContext<'_>, gap: &Gap) {
@@ -76,8 +81,12 @@ impl<F: EventForm> Form for EventStream<F> {
         F::event(context, &Event::Unsubscribed(told.clone()));
     }
 
+    fn expiring(context: &mut TransportContext<'_>, told: Expiring) {
+        F::event(context, &Event::Expiring(told));
+    }
+
     fn end_event(context: &mut TransportContext<'_>, begins: usize) {
-        F::end_event(context, begins);
+        F::end_event::<M>(context, begins);
     }
 
     fn close(context: &mut TransportContext<'_>, close: Close, cursor: &str) {

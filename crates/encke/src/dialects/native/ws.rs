@@ -2,28 +2,28 @@
 //! control request.
 
 use encke_proto::{
-    Close, CloseCode, Entry, Event, Gap, Refusal, Unsubscribed,
+    Close, CloseCode, Entry, Event, Expiring, Gap, Refusal, Unsubscribed,
     codec::ws::{CloseFrame, CloseStatus, Fault, Received, frame},
     json,
     limits::BODY_MAX_BYTES,
 };
 use serde::Serialize;
 
-use super::NAME;
+use super::{NAME, form::Messages};
 use crate::transports::{NextAction, Spoken, TransportContext};
 
 /// The product's own: an event a message, and control requests the other way.
 #[derive(Debug)]
-pub(super) struct Events;
+pub(super) struct Events<M>(pub(super) M);
 
-impl Spoken for Events {
+impl<M: Messages> Spoken for Events<M> {
     const NAME: &'static str = "ws";
     const DIALECT: &'static str = NAME;
     const MESSAGE_MAX_BYTES: usize = BODY_MAX_BYTES;
     type Answer = String;
 
     fn begin(context: &mut TransportContext<'_>) {
-        let open = context.open();
+        let open = M::open(context);
         frame::text(context.out, &Event::Open(open).json());
     }
 
@@ -39,10 +39,13 @@ impl Spoken for Events {
 
     /// Writes a message in the form that all receivers of its kind share.
     fn message(context: &mut TransportContext<'_>, entry: &Entry) {
+        let form = M::form(context);
         let compression = context.duplex.as_ref().and_then(|duplex| duplex.compression);
-        let fits = compression.is_some_and(|compression| compression.fits(entry.event_json().len()));
-        let compressed = if fits { entry.ws_frame_compressed() } else { None };
-        context.out.extend_from_slice(compressed.unwrap_or_else(|| entry.ws_frame()));
+        let fits = compression.is_some_and(|compression| compression.fits(form.json(entry).len()));
+        match if fits { form.ws_frame_compressed(entry) } else { None } {
+            Some(compressed) => context.out.extend_from_slice(compressed),
+            None => form.push_ws_frame(context.out, entry),
+        }
     }
 
     fn gap(context: &mut TransportContext<'_>, gap: &Gap) {
@@ -51,6 +54,10 @@ impl Spoken for Events {
 
     fn unsubscribed(context: &mut TransportContext<'_>, told: &Unsubscribed) {
         frame::text(context.out, &Event::Unsubscribed(told.clone()).json());
+    }
+
+    fn expiring(context: &mut TransportContext<'_>, told: Expiring) {
+        frame::text(context.out, &Event::Expiring(told).json());
     }
 
     fn answered(context: &mut TransportContext<'_>, answer: String) -> NextAction {

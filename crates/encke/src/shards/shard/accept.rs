@@ -11,18 +11,21 @@ use mio::{Interest, net::TcpStream};
 
 use super::{Shard, Until, token};
 use crate::{
-    connection::Permit,
+    connection::{Peer, Permit},
     http::response::whole,
     shards::{Sink, Slot, State},
 };
 
-/// The most sockets accepted in one turn.
-const ACCEPTS_PER_TURN: usize = if cfg!(test) { 16 } else { 256 };
+/// The most sockets accepted at each listener in one turn. One that comes to nothing costs as much as some
+/// deliveries: it is accepted, watched, read and closed again. So a flood of them adds less than a
+/// millisecond to a turn, and a client that was there before is served once in each.
+pub(super) const ACCEPTS_PER_TURN: usize = 16;
 /// How long after a failed accept, or one beyond the limit, the listener is tried again, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 200;
 
-/// When each listener is tried again, although the kernel says nothing, in milliseconds of the clock that
-/// never goes back. Each has a time of its own, so that what holds up one does not hold up the other.
+/// When each listener is tried next, in milliseconds of the clock that never goes back. That is once in a
+/// turn at most, whether the kernel says that sockets wait or some were left in the turn before. Each has a
+/// time of its own, so that what holds up one does not hold up the other.
 #[derive(Debug, Default)]
 pub(super) struct AcceptResumes {
     plain_ms: Option<u64>,
@@ -31,6 +34,21 @@ pub(super) struct AcceptResumes {
 }
 
 impl AcceptResumes {
+    /// Sockets wait at the listener for plain text, as the kernel says.
+    pub(super) fn plain_has_some(&mut self, now_ms: u64) {
+        self.plain_ms = Some(now_ms);
+    }
+
+    /// The same at the listener for TLS.
+    pub(super) fn tls_has_some(&mut self, now_ms: u64) {
+        self.tls_ms = Some(now_ms);
+    }
+
+    /// The same at the listener for operators.
+    pub(super) fn admin_has_some(&mut self, now_ms: u64) {
+        self.admin_ms = Some(now_ms);
+    }
+
     /// Whether a listener is to be tried now.
     pub(super) fn is_due(&self, now_ms: u64) -> bool {
         [self.plain_ms, self.tls_ms, self.admin_ms]
@@ -72,29 +90,29 @@ impl From<io::Result<(TcpStream, IpAddr)>> for Accepted {
 }
 
 impl Shard {
-    pub(super) fn accept(&mut self) {
+    fn accept_plain(&mut self) {
         let next = |shard: &mut Self| shard.parts.listener.accept().into();
         self.accept_resumes.plain_ms = self.accept_from(next, Self::meet);
     }
 
     /// The same for those who are to speak TLS, as long as not too many handshakes are under way.
-    pub(super) fn accept_tls(&mut self) {
+    fn accept_tls(&mut self) {
         self.accept_resumes.tls_ms = self.accept_from(Self::next_tls, Self::meet_tls);
     }
 
     /// The same for operators, who have a limit of their own.
-    pub(super) fn accept_admin(&mut self) {
+    fn accept_admin(&mut self) {
         let next = |shard: &mut Self| {
             shard.parts.admin.as_ref().map_or(Accepted::Empty, |admin| admin.listener.accept().into())
         };
         self.accept_resumes.admin_ms = self.accept_from(next, Self::welcome_admin);
     }
 
-    /// Accepts from the listeners whose pause is over.
-    pub(super) fn accept_again(&mut self) {
+    /// Accepts from the listeners that are to be tried now.
+    pub(super) fn accept(&mut self) {
         let now_ms = self.now.mono_ms;
         if self.accept_resumes.plain_ms.is_some_and(|resumes_ms| resumes_ms <= now_ms) {
-            self.accept();
+            self.accept_plain();
         }
         if self.accept_resumes.tls_ms.is_some_and(|resumes_ms| resumes_ms <= now_ms) {
             self.accept_tls();
@@ -149,6 +167,9 @@ impl Shard {
     /// Begins a handshake. A client that has no right to a connection is not told so: that would
     /// cost one.
     pub(super) fn welcome_tls(&mut self, socket: TcpStream, address: IpAddr) {
+        if self.may_connect(address).is_err() {
+            return;
+        }
         let is_reached = self.parts.tls.as_ref().is_some_and(|tls| tls.handshakes.is_reached_by(address));
         if is_reached && !self.end_slow_handshake_of(address) {
             return;
@@ -167,26 +188,41 @@ impl Shard {
     }
 
     pub(super) fn welcome(&mut self, socket: TcpStream, address: IpAddr) {
-        let permit = self.parts.connection_limit.enter(address);
+        let permit = self.may_connect(address).and_then(|()| {
+            let full = || Refusal::new(ErrorCode::Overloaded, "too many connections");
+            self.parts.connection_limit.enter(address).ok_or_else(full)
+        });
         self.welcome_with(socket, permit);
+    }
+
+    /// Whether one more connection may come from an address now. A proxy that is declared brings those of
+    /// many clients.
+    fn may_connect(&self, address: IpAddr) -> Result<(), Refusal> {
+        if self.parts.connection_limit.peer(address) == Peer::Proxy {
+            return Ok(());
+        }
+        self.parts.admit.rate_limits.connect(address, self.now.wall)
     }
 
     fn welcome_admin(&mut self, socket: TcpStream, address: IpAddr) {
         let permit = self.parts.admin.as_ref().and_then(|admin| admin.connection_limit.enter(address));
-        self.welcome_with(socket, permit);
+        let full = || Refusal::new(ErrorCode::Overloaded, "too many connections");
+        self.welcome_with(socket, permit.ok_or_else(full));
     }
 
     /// Begins a connection; without a right to it, its client is told so.
-    fn welcome_with(&mut self, mut socket: TcpStream, permit: Option<Permit>) {
-        let Some(permit) = permit else {
-            let refusal = Refusal::new(ErrorCode::Overloaded, "too many connections");
-            let mut out = Vec::new();
-            // Nothing is read, so it is not known whose page asks; and it is the same for all.
-            whole(&mut out, &refusal, Some("*"), self.date.at(self.now.wall));
-            // It fits into any socket's buffer; a client that does not take it is refused all the same.
-            let _ = socket.write(&out);
-            let _ = socket.shutdown(Shutdown::Write);
-            return;
+    fn welcome_with(&mut self, mut socket: TcpStream, permit: Result<Permit, Refusal>) {
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                let mut out = Vec::new();
+                // Nothing is read, so it is not known whose page asks; and it is the same for all.
+                whole(&mut out, &refusal, Some("*"), self.date.at(self.now.wall));
+                // It fits into any socket's buffer; a client that does not take it is refused all the same.
+                let _ = socket.write(&out);
+                let _ = socket.shutdown(Shutdown::Write);
+                return;
+            }
         };
         if let Some(key) = self.seat(Sink::Socket(socket, permit), self.parts.timeouts.head_ms) {
             // Should it have hung up already, its first event will say so.

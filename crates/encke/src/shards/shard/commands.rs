@@ -6,7 +6,7 @@ use encke_hub::Key;
 use socket2::SockRef;
 
 use super::{COMMANDS_PER_TURN, ReconnectJitter, Shard};
-use crate::shards::{Counts, EngineRequest, ShardCommand, State, StreamListener};
+use crate::shards::{Counts, EngineRequest, ShardCommand, State};
 
 impl Shard {
     pub(super) fn take_commands(&mut self) {
@@ -30,16 +30,12 @@ impl Shard {
             ShardCommand::Prefaced { socket, client, is_tls } => self.prefaced(socket, client, is_tls),
             ShardCommand::Rests(resting) => self.rests(*resting),
             ShardCommand::Arrived(arrival) => self.arrived(*arrival),
-            ShardCommand::Control { request, answer } => {
-                self.next_ticket += 1;
-                self.asked.insert(self.next_ticket, answer);
-                self.hub.control(self.next_ticket, *request, self.now);
-            }
+            ShardCommand::Control { request, answer } => self.control(*request, answer),
             ShardCommand::Settle(answer) => self.request_engine(EngineRequest::Settle(answer)),
             ShardCommand::Claimed { place, admission, claim } => self.claimed(place, *admission, claim),
             ShardCommand::Counts { answer } => {
                 // The caller may have gone.
-                let _ = answer.send(self.counts());
+                let _ = answer.send(Box::new(self.counts()));
             }
             ShardCommand::Answered { place, reply } => self.answered(place, reply),
             ShardCommand::Decided { place, verdict } => self.decided(place, verdict),
@@ -55,6 +51,9 @@ impl Shard {
                 }
             }
             ShardCommand::Rules(rules) => self.hub.set_rules(rules),
+            ShardCommand::UserBounds { max_sessions, max_channels } => {
+                self.hub.set_user_bounds(max_sessions, max_channels);
+            }
             ShardCommand::Drain { elsewhere } => self.drain(elsewhere),
             ShardCommand::Stop => self.stops = true,
         }
@@ -67,17 +66,14 @@ impl Shard {
         let _ = self.parts.poll.registry().deregister(&mut self.parts.listener);
         // While the listener is open the kernel accepts connections that will never be served. Refused at
         // once, their clients go to another node, or try again.
-        let _ = SockRef::from(&self.parts.listener).shutdown(Shutdown::Both);
+        self.parts.listener.refuse();
         if let Some(tls) = &mut self.parts.tls {
             let _ = self.parts.poll.registry().deregister(&mut tls.listener);
             let _ = SockRef::from(&tls.listener).shutdown(Shutdown::Both);
         }
         if let Some(admin) = &mut self.parts.admin {
             let _ = self.parts.poll.registry().deregister(&mut admin.listener);
-            match &admin.listener {
-                StreamListener::Tcp(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
-                StreamListener::Unix(listener) => drop(SockRef::from(listener).shutdown(Shutdown::Both)),
-            }
+            admin.listener.refuse();
         }
         self.drains = true;
         self.reconnect_jitter =
@@ -101,6 +97,18 @@ impl Shard {
         let (slow, unsent_bytes) = self.laggards.counts();
         let (held, sockets, channels) =
             (self.hub.connection_count(), self.slots.len(), self.hub.channel_count());
-        Counts { users, sessions, held, sockets, channels, slow, unsent_bytes }
+        Counts {
+            users,
+            sessions,
+            held,
+            sockets,
+            channels,
+            slow,
+            unsent_bytes,
+            lag: self.farthest_behind(),
+            traffic: self.hub.traffic().clone(),
+            read_bytes: self.read_bytes,
+            written_bytes: self.written_bytes,
+        }
     }
 }

@@ -30,6 +30,11 @@ impl Shard {
         }
         match verdict {
             Verdict::Admitted(admission) => self.hand_to_home(key, admission),
+            // What was looked at for long was looked at because a token was there.
+            Verdict::Refused(refusal, request_state) => {
+                let refusal = self.count_failure(key, refusal);
+                self.refuse(key, &refusal, &request_state);
+            }
             verdict => self.carry_out_verdict(key, verdict),
         }
     }

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::{Shard, Until};
 use crate::{
     connection::tls::HANDSHAKES_MAX,
+    metrics::Metrics,
     shards::{Sink, State},
 };
 
@@ -79,10 +80,6 @@ enum Progress {
 impl Handshakes {
     /// None waits.
     pub(super) fn new() -> Self {
-        metrics::describe_counter!(
-            "encke_tls_handshakes_total",
-            "TLS handshakes that are done, in full or by a ticket, and those that came to nothing."
-        );
         Self::default()
     }
 
@@ -298,12 +295,12 @@ impl Shard {
 /// Counts a handshake that is done.
 pub fn count_handshake(kind: HandshakeKind) {
     let kind = if kind == HandshakeKind::Resumed { "resumed" } else { "full" };
-    metrics::counter!("encke_tls_handshakes_total", "kind" => kind).increment(1);
+    Metrics::global().tls_handshakes.of(kind).inc();
 }
 
 /// Counts one that will never be.
 pub fn count_failed_handshake() {
-    metrics::counter!("encke_tls_handshakes_total", "kind" => "failed").increment(1);
+    Metrics::global().tls_handshakes.of("failed").inc();
 }
 
 #[cfg(test)]

@@ -8,15 +8,18 @@ use std::{
 };
 
 use encke_hub::Key;
-use encke_proto::ErrorCode;
-use metrics::{Counter, Histogram};
+use encke_proto::{ErrorCode, Refusal};
+use prometheus_client::metrics::counter::Counter;
 
 use super::{Shard, Until};
 use crate::{
+    access_log::{Access, Subject},
+    admission::Admit,
     auth::{Allowed, AuditRecord},
-    connection::{KnownHead, inline_head, inline_head::Asking},
+    connection::{ForwardedFields, KnownHead, Peer, inline_head, inline_head::Asking, peer_ip},
     http::{refusal::retry_after_s, response},
     inline::{Begun, InlineRoutes, Outcome, Run, Running},
+    metrics::{AtomicHistogram, Metrics},
     shards::{Answered, InlineWaker, State, Task},
     transports::NextAction,
 };
@@ -30,7 +33,7 @@ pub(super) struct Tallies(Vec<Tally>);
 
 struct Tally {
     route: &'static str,
-    seconds: Histogram,
+    took: AtomicHistogram,
     accepted: Counter,
 }
 
@@ -38,25 +41,22 @@ impl Tallies {
     pub(super) fn new(routes: &InlineRoutes) -> Self {
         let tally = |route: &'static str| Tally {
             route,
-            seconds: metrics::histogram!("encke_http_request_seconds", "route" => route),
-            accepted: metrics::counter!(
-                "encke_http_requests_total", "route" => route, "method" => "POST", "status" => "202"
-            ),
+            took: Metrics::global().request_us.of(route),
+            accepted: Metrics::global().requests(route.into(), "POST", 202),
         };
         Self(routes.iter().map(|route| tally(route.path)).collect())
     }
 
     fn count(&self, route: usize, status: u16, began: Instant) {
         let Some(tally) = self.0.get(route) else { return };
-        tally.seconds.record(began.elapsed().as_secs_f64());
+        tally.took.observe(began.elapsed());
         if status == 202 {
-            tally.accepted.increment(1);
+            tally.accepted.inc();
         } else {
-            let status = status.to_string();
-            metrics::counter!(
-                "encke_http_requests_total", "route" => tally.route, "method" => "POST", "status" => status
-            )
-            .increment(1);
+            Metrics::global().requests(tally.route.into(), "POST", status).inc();
+            if status >= 500 {
+                Metrics::global().server_errors.inc();
+            }
         }
     }
 }
@@ -88,11 +88,14 @@ impl Shard {
         if bytes.len() < end {
             return self.hear_more(key, bytes.to_vec());
         }
-        let Some(inline) = self.parts.inline.get(route) else {
+        let Some(inline) = self.parts.inline.get(route).filter(|_| self.knows_backend(key, bytes)) else {
             return self.hand_to_hyper(key, bytes.to_vec());
         };
         let began = Instant::now();
-        let begun = begin_caught(&inline.run, &bytes[head_bytes..end]);
+        let begun = match self.may_begin(api_key) {
+            Ok(()) => begin_caught(&inline.run, &bytes[head_bytes..end]),
+            Err(refusal) => Begun::Done(Err(refusal.into())),
+        };
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.inbound = (bytes.len() > end).then(|| Box::new(bytes[end..].to_vec()));
         let answered = Answered { route, keep_alive, began, key: api_key };
@@ -104,6 +107,33 @@ impl Shard {
                 self.set_deadline(key, INLINE_MS);
                 self.take_further(key);
             }
+        }
+    }
+
+    /// Whether the audit trail, if it is to have this request, knows from which address it is: a connection
+    /// of a proxy counts for the backend whose request it passes on. False if that has too many.
+    fn knows_backend(&self, key: Key, bytes: &[u8]) -> bool {
+        if !self.parts.admit.auth.audit().has_messages() {
+            return true;
+        }
+        let Some(slot) = self.slots.get(key) else { return true };
+        let Some(permit) = slot.sink.permit().filter(|permit| permit.peer() == Peer::Proxy) else {
+            return true;
+        };
+        let proxy = slot.sink.socket().map(|socket| peer_ip(socket.peer_addr()));
+        permit.is_reserved()
+            || proxy.is_none_or(|proxy| {
+                let client = permit.proxies().client(proxy, &ForwardedFields::of_head(bytes));
+                permit.move_to(client.address)
+            })
+    }
+
+    /// Whether a request with the key at this place may be made now.
+    fn may_begin(&self, api_key: u16) -> Result<(), Refusal> {
+        let Admit { auth, rate_limits, .. } = &self.parts.admit;
+        match auth.api_keys().rate(api_key) {
+            Some((name, per_s)) => rate_limits.api_request(&name, per_s, self.now.wall),
+            None => Ok(()),
         }
     }
 
@@ -143,7 +173,26 @@ impl Shard {
         let keep_alive = keep_alive && !self.drains && !is_reserved;
         let status = self.write_outcome(outcome, keep_alive);
         self.tallies.count(route, status, began);
+        self.access_inline(status, answered, key);
         self.send(key, if keep_alive { NextAction::Done } else { NextAction::Close });
+    }
+
+    /// Its line in the access log, if there is one.
+    fn access_inline(&self, status: u16, answered: Answered, key: Key) {
+        let Some(log) = self.parts.access_log.as_ref().filter(|log| log.is_on()) else { return };
+        let Some(route) = self.parts.inline.get(answered.route) else { return };
+        let name = self.parts.admit.auth.api_keys().name(answered.key);
+        // The head is in front of an empty line.
+        let head = self.outbound.windows(4).position(|four| four == b"\r\n\r\n");
+        log.write(&Access {
+            time: self.now.wall,
+            client: self.slots.get(key).and_then(|slot| slot.sink.peer()),
+            who: name.as_deref(),
+            what: Subject::Request("POST", route.path),
+            status,
+            bytes: head.map(|head| (self.outbound.len() - head - 4) as u64),
+            took: answered.began.elapsed(),
+        });
     }
 
     /// An audit line of an inline request, if there is to be one.

@@ -72,7 +72,9 @@ impl Shard {
     /// Leaves what a client asks with its dialect's handler, and does not listen until the answer is there.
     pub(super) fn pass_on(&mut self, place: Key, command: Command) {
         let session = self.hub.session_of(conn_key(place));
-        let Some(service) = self.slots.get_mut(place).and_then(|slot| slot.state.service()) else { return };
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        let from = slot.sink.peer();
+        let Some(service) = slot.state.service() else { return };
         let dialect = service.transport.dialect();
         let Some(duplex) = service.duplex_mut() else { return };
         duplex.asked = true;
@@ -80,6 +82,7 @@ impl Shard {
             dialect,
             identity: duplex.identity.clone(),
             session,
+            from,
             command,
         });
         self.request_engine(EngineRequest::Work(Work(Box::pin(async move {

@@ -1,11 +1,12 @@
 //! What the hub says, and the connections that have something to pull.
 
 use encke_hub::{Ending, Key, Output, Receipt};
-use encke_proto::{ChannelName, CloseCode};
+use encke_proto::{ChannelName, CloseCode, UserId};
 
 use super::{Shard, conn_key, slot_key_of};
 use crate::{
-    shards::{EngineRequest, Slot, State},
+    admission::Admission,
+    shards::{EngineRequest, SessionObserver, Slot, State},
     transports::{ConnectionState, NextAction, Transport, TransportContext},
 };
 
@@ -40,16 +41,21 @@ impl Shard {
                     self.request_engine(EngineRequest::Read(key, channel, after))
                 }
                 Output::Handed { user, position } => {
+                    self.trace_receipt("delivered", &user, position);
                     self.note_mark(Receipt { user, position });
                 }
+                Output::Shown { user, position } => self.trace_receipt("shown", &user, position),
+                Output::Traced(message) => self.trace_delivery(*message),
                 Output::Present(user) => self.parts.shards.online_users().insert(user),
                 Output::Absent(user) => self.parts.shards.online_users().remove(&user),
                 Output::Online(user) => {
                     self.tell_peers(|peers| peers.came(&user));
+                    self.tell_observer(|observer| observer.came(&user.channel()));
                     self.request_engine(EngineRequest::Seen(user));
                 }
                 Output::Offline(user) => {
                     self.tell_peers(|peers| peers.went(user.clone()));
+                    self.tell_observer(|observer| observer.went(&user.channel()));
                     self.request_engine(EngineRequest::Seen(user));
                 }
                 Output::Watch(channel) => self.watch(&channel),
@@ -73,7 +79,10 @@ impl Shard {
             // All sessions of a user are in one shard.
             return tell();
         }
-        self.parts.shards.followed_channels().insert(channel, self.parts.index, tell);
+        self.parts.shards.followed_channels().insert(channel, self.parts.index, || {
+            tell();
+            self.tell_observer(|observer| observer.came(channel));
+        });
     }
 
     fn unwatch(&self, channel: &ChannelName) {
@@ -81,7 +90,31 @@ impl Shard {
         if channel.is_own() {
             return tell();
         }
-        self.parts.shards.followed_channels().remove(channel, self.parts.index, tell);
+        self.parts.shards.followed_channels().remove(channel, self.parts.index, || {
+            tell();
+            self.tell_observer(|observer| observer.went(channel));
+        });
+    }
+
+    /// What a new session begins to follow, if that is written down.
+    pub(super) fn subscribed_by(&self, admission: &Admission) -> Option<(UserId, Vec<ChannelName>)> {
+        let is_told =
+            self.parts.observer.is_some() && admission.session.is_none() && !admission.channels.is_empty();
+        is_told.then(|| (admission.user.clone(), admission.channels.clone()))
+    }
+
+    /// Tells of that, behind what is told of the user.
+    pub(super) fn tell_subscribed(&mut self, subscribed: Option<(UserId, Vec<ChannelName>)>) {
+        let Some((user, channels)) = subscribed else { return };
+        self.carry_out();
+        self.tell_observer(|observer| observer.subscribed(&user, &channels));
+    }
+
+    /// Tells who writes down what becomes of sessions, if that is written down.
+    pub(super) fn tell_observer(&self, tell: impl FnOnce(&dyn SessionObserver)) {
+        if let Some(observer) = &self.parts.observer {
+            tell(&**observer);
+        }
     }
 
     pub(super) fn ended(&mut self, key: Key, ending: &Ending) {
@@ -89,6 +122,12 @@ impl Shard {
         if matches!(slot.state, State::Parting(_) | State::HungUp) {
             return;
         }
+        match ending {
+            Ending::Closed(close_notice) => self.note_close(key, close_notice.close.code),
+            Ending::TakenOver => self.note_close(key, CloseCode::TakenOver),
+            Ending::Refused(code) => self.note_refusal(key, *code),
+        }
+        let Some(slot) = self.slots.get(key) else { return };
         let slow =
             matches!(ending, Ending::Closed(close_notice) if close_notice.close.code == CloseCode::Slow);
         if slot.unsent.is_some() && !slow {

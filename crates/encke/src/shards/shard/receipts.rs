@@ -126,7 +126,7 @@ impl Shard {
             return self.look_for_receipts(key);
         }
         match due.behind.acknowledged(Some(slot), &mut None) {
-            Acknowledged::Yes => self.hub.handed(due.receipt),
+            Acknowledged::Yes => self.hub.handed(due.receipt, self.now),
             Acknowledged::NotYet => self.receipts.put(key, due, self.now.mono_ms),
             Acknowledged::Never => {}
         }
@@ -167,7 +167,7 @@ impl Shard {
                 Acknowledged::NotYet => return true,
                 Acknowledged::Yes => {
                     if let Some(due) = dues.pop_front() {
-                        self.hub.handed(due.receipt);
+                        self.hub.handed(due.receipt, self.now);
                     }
                 }
                 // It stays `queued`, and so does what was sent behind it.

@@ -1,6 +1,6 @@
 //! Sockets that are in the table: what they send, and where it leads them.
 
-use std::io::{self, Write};
+use std::io;
 
 use encke_hub::{Attach, Following, Key};
 use encke_proto::{ErrorCode, Refusal, SessionId};
@@ -8,20 +8,24 @@ use mio::event::Event;
 use tokio::sync::mpsc;
 
 use super::{
-    Handoff, Shard, Until, conn_key,
+    Shard, Until, conn_key,
     read_budget::{CONNECTION_MAX_BYTES, REQUESTS_MAX},
     unclaimed::shutting_down,
 };
 use crate::{
     admission::{Admission, Answer, Verdict, Waiting},
-    connection::{ForwardedFields, ListenerRole, Peer, Permit, head},
+    auth::Audit,
+    connection::{ForwardedFields, ListenerRole, Peer, Permit, head, peer_ip},
     http::{
         refusal::retry_after_s,
         response::{self, Body, Head, whole},
     },
-    shards::{Arrival, Hears, Received, Resting, ShardCommand, Sink, Slot, State},
+    shards::{Arrival, Handoff, Hears, Received, Resting, ShardCommand, Sink, Slot, State},
     transports::{HoldKind, NextAction, RequestState},
 };
+
+/// What the paths of the native protocol begin with.
+const NATIVE: &str = "/v1/";
 
 impl Shard {
     pub(super) fn touched(&mut self, key: Key, event: &Event) {
@@ -62,6 +66,7 @@ impl Shard {
                 // What was said may not be all, so nothing of it counts any more.
                 Ok(Received::End { orderly: false }) => return self.free(key),
                 Ok(Received::Bytes { count, taken, is_all }) => {
+                    self.read_bytes += taken as u64;
                     cost += self.reads.take(taken);
                     if is_tls && !self.after_read(key, count) {
                         return;
@@ -207,6 +212,9 @@ impl Shard {
                     // Whatever a proxy or the client says.
                     waiting.forwarded_proto = Some("https");
                 }
+                if !waiting.path.starts_with(NATIVE) {
+                    waiting.from = self.slots.get(key).and_then(|slot| slot.sink.peer());
+                }
                 if let (rest @ [_, ..], Some(slot)) = (&bytes[length..], self.slots.get_mut(key)) {
                     slot.inbound = Some(Box::new(rest.to_vec()));
                 }
@@ -238,8 +246,8 @@ impl Shard {
             }
             Peer::Proxy => {
                 let socket = self.slots.get(key).and_then(|slot| slot.sink.socket());
-                let Some(proxy) = socket.and_then(|socket| socket.peer_addr().ok()) else { return false };
-                let client = permit.proxies().client(proxy.ip(), &ForwardedFields::of_head(bytes));
+                let Some(proxy) = socket.map(|socket| peer_ip(socket.peer_addr())) else { return false };
+                let client = permit.proxies().client(proxy, &ForwardedFields::of_head(bytes));
                 if let Some(https) = client.https {
                     waiting.forwarded_proto = https.then_some("https");
                 }
@@ -280,22 +288,8 @@ impl Shard {
         let address = tls.as_ref().and_then(|tls| tls.handshake_address());
         let ends = address.map(|address| self.expect_elsewhere(address));
         let handoff = Handoff { socket: socket.into(), tls, bytes, permit, shard: self.parts.index, ends };
-        if let Err(mpsc::error::TrySendError::Full(mut handoff)) = self.parts.handoffs.try_send(handoff) {
-            let mut out = Vec::new();
-            let origin = self.parts.admit.readable_by(head::origin_of(&handoff.bytes));
-            whole(
-                &mut out,
-                &Refusal::new(ErrorCode::Overloaded, "too many requests at a time"),
-                origin,
-                self.date.at(self.now.wall),
-            );
-            if let Some(tls) = &mut handoff.tls {
-                if tls.is_http_2() || tls.seal(&mut out, 0).is_err() {
-                    return;
-                }
-                tls.end(&mut out);
-            }
-            let _ = (&handoff.socket).write(&out);
+        if let Err(mpsc::error::TrySendError::Full(handoff)) = self.parts.handoffs.try_send(handoff) {
+            handoff.refuse(&self.parts.admit, self.date.at(self.now.wall));
         }
     }
 
@@ -379,7 +373,7 @@ impl Shard {
     }
 
     /// Counts a refused token, and says so instead if there are too many from its client.
-    fn count_failure(&self, key: Key, refusal: Refusal) -> Refusal {
+    pub(super) fn count_failure(&self, key: Key, refusal: Refusal) -> Refusal {
         if refusal.code != ErrorCode::Unauthorized {
             return refusal;
         }
@@ -402,6 +396,7 @@ impl Shard {
         if let Err(refusal) = self.permit(&admission) {
             return self.refuse_admission(key, admission, &refusal);
         }
+        let subscribed = self.subscribed_by(&admission);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission {
             transport,
@@ -418,25 +413,17 @@ impl Shard {
             state,
             ticket: _,
         } = admission;
-        let (nonce, number) = self.random_pool.numbers();
-        request_state.nonce = nonce.to_be_bytes();
+        let (bits, number) = self.random_pool.numbers();
+        request_state.scratch = bits.to_be_bytes();
         slot.state = State::Waits(slot.new_service(transport, request_state, state));
-        let timeout_ms = match transport.hold_kind() {
-            // Clients that began to wait together should not all come back together.
-            HoldKind::Once => {
-                let hold_ms = u64::from(request_state.hold_s) * 1000;
-                hold_ms - number % (hold_ms / 10 + 1)
-            }
-            // Clients that came together should not be written to together in each silence.
-            HoldKind::Stream => {
-                let heartbeat_ms = self.parts.timeouts.heartbeat_ms;
-                heartbeat_ms - number % (heartbeat_ms / 4 + 1)
-            }
-        };
+        let timeout_ms = self.first_timeout_ms(transport.hold_kind(), request_state, number);
         self.set_deadline(key, timeout_ms);
         let (conn, bits) = (conn_key(key), self.random_pool.bits());
         let fresh = fresh.unwrap_or(SessionId::from_bits(bits));
+        self.begin_access(key, &user, transport);
         let transport = transport.name();
+        let is_known = || session.is_some_and(|session| self.hub.has_session(session, &user));
+        let beginner = (self.parts.peers.is_some() && lasting && !is_known()).then(|| user.clone());
         self.hub.attach(
             Attach {
                 conn,
@@ -454,10 +441,31 @@ impl Shard {
             },
             self.now,
         );
+        if let Some(user) = beginner {
+            let here = self.hub.sessions_of(&user);
+            self.tell_peers(|peers| peers.began(&user, here));
+        }
+        self.tell_subscribed(subscribed);
+    }
+
+    /// How long a request waits until it is looked at for the first time, by a random number.
+    fn first_timeout_ms(&self, hold_kind: HoldKind, request_state: RequestState, number: u64) -> u64 {
+        match hold_kind {
+            // Clients that began to wait together should not all come back together.
+            HoldKind::Once => {
+                let hold_ms = u64::from(request_state.hold_s) * 1000;
+                hold_ms - number % (hold_ms / 10 + 1)
+            }
+            // Clients that came together should not be written to together in each silence.
+            HoldKind::Stream => {
+                let heartbeat_ms = self.parts.timeouts.heartbeat_ms;
+                heartbeat_ms - number % (heartbeat_ms / 4 + 1)
+            }
+        }
     }
 
     pub(super) fn refuse(&mut self, key: Key, refusal: &Refusal, request_state: &RequestState) {
-        if matches!(refusal.code, ErrorCode::Unauthorized | ErrorCode::TokenExpired) {
+        if Audit::is_about(refusal.code) {
             let from = self.slots.get(key).and_then(|slot| slot.sink.peer());
             self.parts.admit.auth.audit().refuse("-".into(), "data connection", refusal.code.as_str(), from);
         }
@@ -485,8 +493,7 @@ impl Shard {
     /// Refuses a request that wants to wait in a place that is kept for operators.
     fn refuse_in_reserve(&mut self, key: Key, origin: Option<&str>) {
         let refusal = Refusal::new(ErrorCode::Overloaded, "too many connections");
-        let origin =
-            self.parts.admit.origins.iter().map(String::as_str).find(|allowed| Some(*allowed) == origin);
+        let origin = self.parts.admit.readable_by(origin);
         self.outbound.clear();
         whole(&mut self.outbound, &refusal, origin, self.date.at(self.now.wall));
         self.send(key, NextAction::Close);
@@ -504,17 +511,14 @@ impl Shard {
     fn write_whole(&mut self, key: Key, request_state: &RequestState, whole: &Whole<'_>) {
         self.outbound.clear();
         let keep_alive = request_state.keep_alive && !self.drains;
-        let origin = request_state
-            .origin
-            .and_then(|number| self.parts.admit.origins.get(usize::from(number)))
-            .map(String::as_str);
+        let origin = request_state.origin.and_then(|number| self.parts.admit.auth.origins().text(number));
         let (content_type, bytes) = whole.body.unwrap_or((response::JSON, &[]));
         let head = Head {
             status: whole.status,
             content_type,
             body: if whole.body.is_some() { Body::Length(bytes.len()) } else { Body::None },
             keep_alive,
-            origin,
+            origin: origin.as_deref(),
             date: self.date.at(self.now.wall),
             retry_after_s: whole.retry_after_s,
             fields: whole.fields,

@@ -16,6 +16,7 @@ impl Shard {
         if slot.seal(&mut self.outbound, 0).is_err() {
             return self.free(key);
         }
+        self.written_bytes += self.outbound.len() as u64;
         if slot.unsent.is_some() {
             // Only an answer to what the client asked comes while it takes nothing, and it asks one thing at
             // a time; and the last word to who is slow.
@@ -97,8 +98,12 @@ impl Shard {
                 self.set_deadline(key, PART_MS);
             }
             State::Answered => {
-                self.owe(key);
-                self.hub.detach(conn, self.now);
+                // An inline request has no session that could be handed something, or lose its connection.
+                if self.hub.session_of(conn).is_some() {
+                    self.owe(key);
+                    self.hub.detach(conn, self.now);
+                }
+                self.end_access(key);
                 let Some(slot) = self.slots.get_mut(key) else { return };
                 slot.state = State::Head;
                 // The next request may be there already. It is answered in a turn of its own: requests that
@@ -134,6 +139,7 @@ impl Shard {
     /// Takes a connection out of the table.
     pub(super) fn take_out(&mut self, key: Key) -> Option<Slot> {
         self.settle_receipts(key);
+        self.end_access(key);
         self.slots.remove(key)
     }
 

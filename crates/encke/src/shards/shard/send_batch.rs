@@ -128,6 +128,7 @@ impl Shard {
             return self.free(key);
         }
         let bytes_of = start..bytes.len();
+        self.written_bytes += bytes_of.len() as u64;
         self.send_batch.bytes = bytes;
         let Some(after) = after else { return };
         let settled = after == NextAction::Wait && self.settle(key);
@@ -140,17 +141,21 @@ impl Shard {
     /// Does what comes after a write to one who goes on to wait, as far as it can be done before. True when
     /// that is all.
     fn settle(&mut self, key: Key) -> bool {
-        let Some(State::Waits(service)) = self.slots.get(key).map(|slot| &slot.state) else { return false };
+        let Some(slot) = self.slots.get_mut(key) else { return false };
+        let State::Waits(service) = &slot.state else { return false };
         if service.transport.hold_kind() != HoldKind::Stream {
             return false;
         }
-        let silence_ms = service.silence_ms(self.parts.timeouts.heartbeat_ms, self.now);
-        self.set_deadline(key, silence_ms);
+        slot.deadline_ms = self.now.mono_ms + service.silence_ms(self.parts.timeouts.heartbeat_ms, self.now);
+        slot.look_in_time(&mut self.wheel, key);
         !self.hub.owes(conn_key(key))
     }
 
     /// Sends what was written for the slots that were served, and does what comes after it.
     pub(super) fn send_gathered(&mut self) {
+        if self.send_batch.parts.is_empty() {
+            return;
+        }
         // Borrowed from the shard, which meanwhile may read and answer what a client has asked next.
         let mut send_batch = std::mem::take(&mut self.send_batch);
         if send_batch.parts.len() > FEW {

@@ -4,16 +4,19 @@ use std::collections::HashMap;
 
 use encke_hub::{Key, Lag};
 use encke_proto::{Close, CloseCode};
-use metrics::Counter;
+use prometheus_client::metrics::counter::Counter;
 
 use super::{Shard, conn_key};
 use crate::{
     config::SlowPolicy,
+    metrics::Metrics,
     shards::{State, Unsent},
 };
 
 /// How often it is looked how far a receiver is behind that takes nothing, in milliseconds.
 const LAG_LOOK_MS: u64 = 500;
+/// The most slow receivers that are looked at for how far behind the farthest is.
+const LAGGARDS_LOOKED_AT_MAX: usize = 1_000;
 /// The most bytes that one shard keeps for receivers that do not take them. Past it, the one with the most
 /// goes.
 const UNSENT_MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -36,29 +39,14 @@ pub(super) struct Laggards {
 impl Laggards {
     /// No receiver is behind.
     pub(super) fn new() -> Self {
-        metrics::describe_counter!(
-            "encke_slow_stalled_total",
-            "Connections that ended because the client did not take in time what it was sent."
-        );
-        metrics::describe_counter!(
-            "encke_slow_closed_total",
-            "Sessions that were closed because they were too far behind."
-        );
-        metrics::describe_counter!(
-            "encke_slow_shed_total",
-            "Connections that ended because too much was kept for all that are slow."
-        );
-        metrics::describe_counter!(
-            "encke_slow_skipped_messages_total",
-            "Messages that were skipped, with a gap, because their receiver was too far behind."
-        );
+        let metrics = Metrics::global();
         Self {
             by_key: HashMap::new(),
             unsent_bytes: 0,
-            stalled: metrics::counter!("encke_slow_stalled_total"),
-            closed: metrics::counter!("encke_slow_closed_total"),
-            shed: metrics::counter!("encke_slow_shed_total"),
-            skipped: metrics::counter!("encke_slow_skipped_messages_total"),
+            stalled: metrics.slow_stalled.clone(),
+            closed: metrics.slow_closed.clone(),
+            shed: metrics.slow_shed.clone(),
+            skipped: metrics.slow_skipped_messages.clone(),
         }
     }
 
@@ -79,6 +67,12 @@ impl Laggards {
 }
 
 impl Shard {
+    /// How many messages the slow receiver is behind that is the farthest, of some if there are very many.
+    pub(super) fn farthest_behind(&self) -> u64 {
+        let looked_at = self.laggards.by_key.keys().take(LAGGARDS_LOOKED_AT_MAX);
+        looked_at.map(|key| self.hub.lag(conn_key(*key)).messages).max().unwrap_or(0)
+    }
+
     /// The kernel has not taken everything: the rest is kept, and the receiver has a while to take it. More
     /// is not kept; it lags by its cursor.
     pub(super) fn keep(&mut self, key: Key, rest: Vec<u8>) {
@@ -105,6 +99,8 @@ impl Shard {
     /// Keeps what was written since, behind what is kept already.
     pub(super) fn keep_more(&mut self, key: Key) {
         if let Some(unsent) = self.slots.get_mut(key).and_then(|slot| slot.unsent.as_mut()) {
+            // Nearly always the last word, so that there is no need for room behind it.
+            unsent.bytes.reserve_exact(self.outbound.len());
             unsent.bytes.extend_from_slice(&self.outbound);
             self.laggards.unsent_bytes += self.outbound.len();
         }
@@ -129,7 +125,7 @@ impl Shard {
         // More time is not bought by taking a byte now and then.
         let until_ms = unsent.until_ms;
         if until_ms <= self.now.mono_ms {
-            self.laggards.stalled.increment(1);
+            self.laggards.stalled.inc();
             self.free(key);
             return true;
         }
@@ -155,12 +151,12 @@ impl Shard {
         let (conn, slow) = (conn_key(key), self.parts.slow);
         if slow.policy == SlowPolicy::Gap {
             let skipped = self.hub.skip(conn, Lag { messages: slow.max_messages, bytes: slow.max_bytes });
-            self.laggards.skipped.increment(skipped);
+            self.laggards.skipped.inc_by(skipped);
             if !self.is_too_far_behind(key) {
                 return;
             }
         }
-        self.laggards.closed.increment(1);
+        self.laggards.closed.inc();
         let reason = "the client took too little for too long; go on from the cursor".to_owned();
         self.hub.end(
             conn,
@@ -189,7 +185,7 @@ impl Shard {
                     .map_or(0, |unsent| unsent.bytes.len())
             };
             let Some(largest) = self.laggards.by_key.keys().copied().max_by_key(kept) else { return };
-            self.laggards.shed.increment(1);
+            self.laggards.shed.inc();
             self.free(largest);
         }
     }

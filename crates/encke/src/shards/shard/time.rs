@@ -13,16 +13,13 @@ impl Shard {
     pub(super) fn set_deadline(&mut self, key: Key, in_ms: u64) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         slot.deadline_ms = self.now.mono_ms + in_ms;
-        self.look_in_time(key);
+        slot.look_in_time(&mut self.wheel, key);
     }
 
     /// Has the wheel look at a connection no later than something is to happen.
     pub(super) fn look_in_time(&mut self, key: Key) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let due_ms = slot.due_ms();
-        if due_ms < slot.look_ms {
-            slot.look_ms = self.wheel.insert(due_ms, key.index);
-        }
+        slot.look_in_time(&mut self.wheel, key);
     }
 
     pub(super) fn tick(&mut self) {
@@ -36,7 +33,7 @@ impl Shard {
             self.hub.tick(self.now);
         }
         self.look_at_receipts();
-        self.accept_again();
+        self.accept();
     }
 
     pub(super) fn look_at(&mut self, key: Key) {

@@ -7,7 +7,7 @@ use super::{super::ws::KEY, *};
 const TEXT: u8 = 1;
 
 impl World {
-    fn bayeux_socket(&self, path: &str) -> Wire {
+    pub(super) fn bayeux_socket(&self, path: &str) -> Wire {
         let mut wire = self.connect();
         wire.send(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{KEY}\r\n\r\n", self.address));
         wire.switched();
@@ -28,12 +28,12 @@ impl World {
 }
 
 impl Wire {
-    fn asks(&mut self, messages: &Value) {
+    pub(super) fn asks(&mut self, messages: &Value) {
         self.say(TEXT, messages.to_string().as_bytes());
     }
 
     /// The reply to one message, with nothing before it.
-    fn answers(&mut self, message: Value) -> Value {
+    pub(super) fn answers(&mut self, message: Value) -> Value {
         self.asks(&json!([message]));
         let mut replies = self.on_bytes();
         assert_eq!(replies.as_array().unwrap().len(), 1, "{replies}");
@@ -123,6 +123,50 @@ fn a_socket_takes_requests_of_sessions_that_it_does_not_bring() {
         (&reply["error"], &reply["advice"]["reconnect"]),
         (&json!("402::session_unknown"), &json!("handshake"))
     );
+}
+
+/// Faye's clients open a socket to see whether they may, and use it when they have shaken hands elsewhere.
+#[test]
+fn a_socket_that_says_nothing_is_kept_for_a_while() {
+    let clock = Arc::new(TestClock::at(Time(1_800_000_000_000)));
+    let world = world_at(Arc::clone(&clock) as Arc<dyn Clock>, |_| {});
+    let [mut used, mut unused] = [(); 2].map(|()| world.bayeux_socket("/bayeux"));
+    clock.advance_ms(9_000);
+    let mut client = world.shaken(&json!({}));
+    assert_eq!(used.answers(client.connect(json!({})))["successful"], true);
+    clock.advance_ms(1_000);
+    assert_eq!(unused.closed().0, 1008, "but not for ever");
+    assert_eq!(used.answers(client.says("/a", json!({ "data": 1 })))["successful"], true);
+}
+
+/// A client gives a reply that is none to a connect ten seconds.
+#[test]
+fn no_reply_waits_for_the_connect_that_is_held() {
+    let world = world();
+    let (mut wire, mut client) = world.shaken_socket(&json!({}));
+    wire.answers(client.connect(json!({ "advice": { "timeout": 0 } })));
+    wire.asks(&json!([client.connect(json!({}))]));
+    for (channel, members) in [
+        ("/meta/subscribe", json!({ "subscription": "/a" })),
+        ("/b", json!({ "data": 1 })),
+        ("/service/c", json!({ "data": 1 })),
+        ("/meta/unsubscribe", json!({ "subscription": "/a" })),
+    ] {
+        let reply = wire.answers(client.says(channel, members.clone()));
+        assert_eq!((&reply["channel"], &reply["successful"]), (&json!(channel), &json!(true)));
+    }
+    let mut polling = world.subscribed(&json!({}), &json!("/x"));
+    let _held = world.held_connect(&mut polling, json!({}));
+    world.until_connects(2);
+    for (channel, members) in [
+        ("/meta/subscribe", json!({ "subscription": "/a" })),
+        ("/b", json!({ "data": 1 })),
+        ("/service/c", json!({ "data": 1 })),
+        ("/meta/unsubscribe", json!({ "subscription": "/a" })),
+    ] {
+        assert_eq!(world.bayeux_one(&polling.says(channel, members))["successful"], true, "{channel}");
+    }
+    world.until_connects(2);
 }
 
 #[test]

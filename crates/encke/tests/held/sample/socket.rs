@@ -80,8 +80,9 @@ impl Spoken for Socket {
     const ANSWERS_FIRST: bool = true;
     type Answer = Said;
 
-    fn open(context: &mut TransportContext<'_>) {
+    fn open(context: &mut TransportContext<'_>) -> NextAction {
         say(context, vec![json!({ "hello": 1 })]);
+        NextAction::Wait
     }
 
     fn begin(context: &mut TransportContext<'_>) {

@@ -22,7 +22,7 @@ const REQUESTS: usize = 60;
 
 impl World {
     fn connect(&self) -> TcpStream {
-        let socket = TcpStream::connect(self.shard.parts.listener.local_addr().unwrap()).unwrap();
+        let socket = TcpStream::connect(self.address()).unwrap();
         socket.set_nonblocking(true).unwrap();
         socket
     }

@@ -13,7 +13,7 @@ const BODY: &str = "whatever scripts send";
 
 impl World {
     fn client(&self) -> TcpStream {
-        let socket = TcpStream::connect(self.shard.parts.listener.local_addr().unwrap()).unwrap();
+        let socket = TcpStream::connect(self.address()).unwrap();
         socket.set_nonblocking(true).unwrap();
         socket
     }

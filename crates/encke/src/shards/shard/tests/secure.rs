@@ -15,7 +15,10 @@ use rustls::{
 
 use encke_proto::CloseCode;
 
-use super::{super::handshakes::STEPS_PER_TURN, *};
+use super::{
+    super::{accept::ACCEPTS_PER_TURN, handshakes::STEPS_PER_TURN},
+    *,
+};
 use crate::{
     connection::tls::{ACME_TLS, HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, HandshakeLimit},
     shards::TlsListener,
@@ -84,7 +87,7 @@ impl Secure {
         loop {
             client.talk();
             let counts = self.world.step();
-            if holds(client, counts) {
+            if holds(client, counts.clone()) {
                 return;
             }
             let (seen, over) = (client.seen.len(), client.over);
@@ -325,9 +328,10 @@ fn the_limit_of_handshakes_holds_up_no_other_listener() {
     let mut secure = Secure::new();
     let silent: Vec<TcpStream> = (0..HANDSHAKES_MAX).map(|_| secure.connect()).collect();
     secure.until_sockets(HANDSHAKES_MAX);
-    let plain = secure.world.shard.parts.listener.local_addr().unwrap();
+    let plain = secure.world.address();
     // More than are accepted in one turn, and one that has to wait.
-    let others: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(plain).unwrap()).collect();
+    let others: Vec<TcpStream> =
+        (0..3 * ACCEPTS_PER_TURN).map(|_| TcpStream::connect(plain).unwrap()).collect();
     let waits = secure.connect();
     secure.until_sockets(HANDSHAKES_MAX + others.len());
     drop((silent, others, waits));
@@ -355,6 +359,32 @@ fn a_flood_of_handshakes_takes_a_share_of_a_turn_and_messages_come_through_it() 
         assert_eq!(receiver.events().len(), 1, "what came in the turn went out in it");
         (before, turns) = (now, turns + 1);
         assert!(turns < TURNS_MAX);
+    }
+}
+
+#[test]
+fn a_flood_of_connections_takes_a_share_of_a_turn_and_messages_come_through_it() {
+    for is_tls in [true, false] {
+        let mut secure = Secure::new();
+        let mut receiver = secure.world.come("alice", Start::Absent);
+        secure.world.begin(std::slice::from_mut(&mut receiver));
+        let plain = secure.world.address();
+        let (address, half) = if is_tls { (secure.address, &[22, 3, 1][..]) } else { (plain, &b"GET /"[..]) };
+        let begins = |mut socket: TcpStream| socket.write_all(half).map(|()| socket).unwrap();
+        let mut came = 1;
+        let mut flood: Vec<TcpStream> = Vec::new();
+        // More come in each turn than are accepted in one.
+        for turn in 0..6 {
+            flood.extend((0..2 * ACCEPTS_PER_TURN).map(|_| begins(TcpStream::connect(address).unwrap())));
+            secure.world.publish("news", "1");
+            let sockets = secure.world.step().sockets;
+            assert!(sockets > came || turn == 0, "some are accepted in each turn");
+            assert!(sockets - came <= ACCEPTS_PER_TURN, "{} were accepted in one", sockets - came);
+            assert_eq!(receiver.events().len(), 1, "what came in the turn went out in it");
+            came = sockets;
+        }
+        // None is forgotten, though the kernel tells of them no more.
+        secure.until_sockets(1 + flood.len());
     }
 }
 

@@ -54,7 +54,7 @@ impl World {
             plain: false,
             began: false,
             tally: 0,
-            nonce: [0; 8],
+            scratch: [0; 8],
             embedder: None,
         };
         let state = Box::new(ConnectionState::Duplex(Duplex::new(None, "accepted".into(), None)));

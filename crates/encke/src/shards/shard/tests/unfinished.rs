@@ -35,7 +35,7 @@ struct Client {
 
 impl Client {
     fn join(world: &mut World) -> Self {
-        let address = world.shard.parts.listener.local_addr().unwrap();
+        let address = world.address();
         let parts = &world.shard.parts;
         let token =
             parts.admit.auth.dev_token(UserId::new("alice").unwrap(), parts.clock.now().wall).unwrap().0;

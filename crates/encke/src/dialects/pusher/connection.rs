@@ -1,0 +1,158 @@
+//! What is known of a connection: its application, what it subscribed to, and as which user it signed in.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use encke_proto::{
+    SessionId, Time,
+    codec::pusher::{Member, SignedIn},
+};
+
+use super::{application::Application, departure::Departure, server::Server};
+use crate::{app::App, auth::Identity, http::refusal::Refused, random};
+
+/// A connection. What others know of it is taken back when it is dropped.
+pub(super) struct Connection {
+    pub(super) app: Arc<App>,
+    pub(super) server: Arc<Server>,
+    pub(super) application: Arc<Application>,
+    /// How backends name it.
+    pub(super) socket_id: String,
+    /// The user that it is here.
+    pub(super) identity: Identity,
+    state: Mutex<State>,
+}
+
+/// What changes of it.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The channels that it subscribed to, each with who it is there if that is known.
+    pub(super) subscriptions: HashMap<String, Option<Member>>,
+    /// The user as whom it signed in.
+    pub(super) signed_in: Option<SignedIn>,
+    /// When the second began in which events are counted, in milliseconds of the clock that never goes back.
+    second_ms: u64,
+    /// How many events it has sent in that second.
+    events: u64,
+}
+
+impl Connection {
+    /// A new one; none when the application has as many as it may.
+    pub(super) fn new(
+        app: &Arc<App>,
+        server: &Arc<Server>,
+        application: &Arc<Application>,
+    ) -> Result<Option<Self>, Refused> {
+        let socket_id = socket_id()?;
+        let user = application.user(&socket_id)?;
+        if !application.enter() {
+            return Ok(None);
+        }
+        let grants = Arc::clone(&application.grants);
+        Ok(Some(Self {
+            app: Arc::clone(app),
+            server: Arc::clone(server),
+            application: Arc::clone(application),
+            socket_id,
+            identity: Identity { user, grants, expires: Time(0), by_cookie: false },
+            state: Mutex::default(),
+        }))
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it subscribed to a channel.
+    pub(super) fn is_subscribed(&self, channel: &str) -> bool {
+        self.state().subscriptions.contains_key(channel)
+    }
+
+    /// Whether it has signed in as this user.
+    pub(super) fn is_user(&self, id: &str) -> bool {
+        self.state().signed_in.as_ref().is_some_and(|user| user.member.user_id == id)
+    }
+
+    /// New rules forbid a channel: it is not subscribed to that any more, and the others are told. False when
+    /// it was not.
+    pub(super) fn expel(&self, channel: &str) -> bool {
+        let removed = self.state().subscriptions.remove_entry(channel);
+        let was_subscribed = removed.is_some();
+        self.departure(removed.into_iter().collect(), None).begin();
+        was_subscribed
+    }
+
+    fn departure(
+        &self,
+        subscriptions: HashMap<String, Option<Member>>,
+        signed_in: Option<SignedIn>,
+    ) -> Departure {
+        Departure {
+            app: Arc::clone(&self.app),
+            server: Arc::clone(&self.server),
+            application: Arc::clone(&self.application),
+            user: self.identity.user.clone(),
+            subscriptions,
+            signed_in,
+        }
+    }
+
+    /// Counts an event that it sends; false when it has sent as many in this second as it may.
+    pub(super) fn may_send(&self) -> bool {
+        let (now_ms, max) = (self.app.now().mono_ms, self.application.settings.client_events_per_s);
+        let mut state = self.state();
+        if now_ms.saturating_sub(state.second_ms) >= 1_000 {
+            (state.second_ms, state.events) = (now_ms, 0);
+        }
+        state.events += 1;
+        state.events <= max
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.application.leave();
+        let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
+        self.departure(state.subscriptions, state.signed_in).begin();
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("socket_id", &self.socket_id).finish_non_exhaustive()
+    }
+}
+
+/// What a client asks, and who it is.
+#[derive(Debug)]
+pub(super) struct Asker<'a> {
+    pub(super) connection: &'a Connection,
+    /// The session that brings it messages.
+    pub(super) session: SessionId,
+    /// The address that it asks from, where that is known.
+    pub(super) from: Option<IpAddr>,
+}
+
+/// A socket id that cannot be guessed: two numbers, as libraries of backends demand.
+fn socket_id() -> Result<String, Refused> {
+    let bits = random::bits()?;
+    // Half of the bits tell connections apart for longer than any server runs, and the numbers stay exact in
+    // JavaScript.
+    let (first, second) = ((bits >> 96) as u32, (bits >> 64) as u32);
+    Ok(format!("{first}.{second}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_id_is_one() {
+        let (one, other) = (socket_id().unwrap(), socket_id().unwrap());
+        assert!(encke_proto::codec::pusher::is_socket_id(&one) && one != other);
+    }
+}

@@ -1,0 +1,196 @@
+//! Connections over the HTTP transports: each is known by what its client has made up, and outlives the
+//! requests by which it receives. What is said to one goes through a log of its own, so that it comes in
+//! order and wakes the request that waits.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use encke_proto::{ChannelName, SessionId};
+
+use super::connection::Connection;
+
+/// How long one is kept without a request by which it receives, in milliseconds.
+const KEPT_MS: u64 = 10_000;
+/// The most of them.
+const SESSIONS_MAX: usize = 65_536;
+/// The most of one address.
+const ADDRESS_SESSIONS_MAX: usize = SESSIONS_MAX / 8;
+
+/// A connection over the HTTP transports.
+#[derive(Debug)]
+pub(super) struct FallbackSession {
+    /// What its client calls it.
+    pub(super) name: String,
+    pub(super) connection: Connection,
+    /// The session that brings it messages.
+    pub(super) id: SessionId,
+    /// The log through which it is told what is for it alone.
+    pub(super) frames: ChannelName,
+    /// Held while something is done for its client, who asks in several requests at a time.
+    pub(super) asking: tokio::sync::Mutex<()>,
+    receiving: Mutex<Receiving>,
+}
+
+/// How its client receives.
+#[derive(Debug)]
+struct Receiving {
+    /// How many requests wait; there may be two for a moment.
+    requests: usize,
+    /// Since when none does, in milliseconds of the clock that never goes back.
+    idle_since_ms: u64,
+    /// Whether it was told that the connection is open.
+    is_open: bool,
+    /// Whether it was told the id of its socket.
+    is_greeted: bool,
+    /// Whether its session was ended.
+    is_ended: bool,
+}
+
+impl FallbackSession {
+    pub(super) fn new(
+        name: &str,
+        connection: Connection,
+        id: SessionId,
+        frames: ChannelName,
+        now_ms: u64,
+    ) -> Self {
+        let receiving = Receiving {
+            requests: 0,
+            idle_since_ms: now_ms,
+            is_open: false,
+            is_greeted: false,
+            is_ended: false,
+        };
+        Self {
+            name: name.to_owned(),
+            connection,
+            id,
+            frames,
+            asking: tokio::sync::Mutex::default(),
+            receiving: Mutex::new(receiving),
+        }
+    }
+
+    fn receiving(&self) -> MutexGuard<'_, Receiving> {
+        self.receiving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its client is to be told now that the connection is open; it is from then on.
+    pub(super) fn opens(&self) -> bool {
+        !std::mem::replace(&mut self.receiving().is_open, true)
+    }
+
+    /// Whether its client is to be told now the id of its socket; it is from then on.
+    pub(super) fn greets(&self) -> bool {
+        !std::mem::replace(&mut self.receiving().is_greeted, true)
+    }
+
+    /// Its session was ended: its client is served no more.
+    pub(super) fn end(&self) {
+        self.receiving().is_ended = true;
+    }
+
+    fn is_over(&self, now_ms: u64) -> bool {
+        let receiving = self.receiving();
+        let is_idle = now_ms.saturating_sub(receiving.idle_since_ms) >= KEPT_MS;
+        receiving.requests == 0 && (receiving.is_ended || is_idle)
+    }
+}
+
+/// A request by which a client receives.
+#[derive(Debug)]
+pub(super) struct Receiver(pub(super) Arc<FallbackSession>);
+
+impl Receiver {
+    pub(super) fn new(session: Arc<FallbackSession>) -> Self {
+        session.receiving().requests += 1;
+        Self(session)
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let now_ms = self.0.connection.app.now().mono_ms;
+        let mut receiving = self.0.receiving();
+        receiving.requests = receiving.requests.saturating_sub(1);
+        receiving.idle_since_ms = now_ms;
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct FallbackSessions(Mutex<Places>);
+
+/// Each takes a place until it is taken out.
+#[derive(Debug, Default)]
+struct Places {
+    by_name: HashMap<String, Place>,
+    /// Those whose names others have now, which are to be taken out.
+    replaced: Vec<Place>,
+    /// How many there are of an address.
+    by_address: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Place {
+    session: Arc<FallbackSession>,
+    /// By which address it is counted, if by any.
+    address: Option<IpAddr>,
+}
+
+impl FallbackSessions {
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Arc<FallbackSession>> {
+        let places = self.lock();
+        let session = places.by_name.get(name).map(|place| &place.session);
+        session.filter(|session| !session.receiving().is_ended).cloned()
+    }
+
+    /// Takes one in, which counts by this address if by any; none if there are as many as there may be. One
+    /// that had the name is taken out with those that are over.
+    pub(super) fn insert(
+        &self,
+        session: FallbackSession,
+        address: Option<IpAddr>,
+    ) -> Option<Arc<FallbackSession>> {
+        let mut places = self.lock();
+        let of_address = address.and_then(|address| places.by_address.get(&address).copied());
+        let count = places.by_name.len() + places.replaced.len();
+        if count >= SESSIONS_MAX || of_address.is_some_and(|count| count >= ADDRESS_SESSIONS_MAX) {
+            return None;
+        }
+        if let Some(address) = address {
+            *places.by_address.entry(address).or_default() += 1;
+        }
+        let session = Arc::new(session);
+        let place = Place { session: Arc::clone(&session), address };
+        if let Some(replaced) = places.by_name.insert(session.name.clone(), place) {
+            places.replaced.push(replaced);
+        }
+        Some(session)
+    }
+
+    /// Takes those out whose clients do not come back, or have begun anew.
+    pub(super) fn take_over(&self, now_ms: u64) -> Vec<Arc<FallbackSession>> {
+        let mut places = self.lock();
+        let mut over = std::mem::take(&mut places.replaced);
+        over.extend(
+            places.by_name.extract_if(|_, place| place.session.is_over(now_ms)).map(|(_, place)| place),
+        );
+        for address in over.iter().filter_map(|place| place.address) {
+            if let Entry::Occupied(mut count) = places.by_address.entry(address) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+        over.into_iter().map(|place| place.session).collect()
+    }
+}

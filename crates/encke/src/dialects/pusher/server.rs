@@ -1,0 +1,80 @@
+//! What the dialect keeps for the whole server: the applications, who is in presence channels, and which
+//! counts of subscribers have changed.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+use super::{
+    application::Applications, presence_members::PresenceMembers, publish::announce,
+    subscription_counts::SubscriptionCounts,
+};
+use crate::app::App;
+
+/// How often it is looked which counts have changed.
+const LOOK: Duration = Duration::from_millis(250);
+const SUBSCRIPTION_COUNT: &str = "pusher_internal:subscription_count";
+
+/// The state of the dialect.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) applications: Applications,
+    pub(super) members: PresenceMembers,
+    pub(super) counts: SubscriptionCounts,
+    /// For what is done beside the shards, whose threads have none; absent in tests of single parts.
+    pub(super) runtime: Option<Handle>,
+}
+
+impl Server {
+    /// The one of this server.
+    pub(super) fn of(app: &App) -> Arc<Self> {
+        app.dialect_states.of(|| Self {
+            applications: Applications::new(&app.config.pusher_apps),
+            members: PresenceMembers::default(),
+            counts: SubscriptionCounts::default(),
+            runtime: Handle::try_current().ok(),
+        })
+    }
+
+    /// Tells what has to be told in time, as long as the server runs.
+    pub(super) fn start(server: &Arc<Self>, app: &Arc<App>) {
+        if server.runtime.is_none() {
+            return;
+        }
+        let stopping = app.stopping.clone();
+        let work = Self::tell_counts(Arc::downgrade(server), Arc::downgrade(app));
+        app.supervisor.spawn("pusher subscription counts", async move {
+            tokio::select! {
+                () = work => {}
+                () = stopping.begun() => {}
+            }
+        });
+    }
+
+    async fn tell_counts(server: Weak<Self>, app: Weak<App>) {
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            ticks.tick().await;
+            let (Some(server), Some(app)) = (server.upgrade(), app.upgrade()) else { return };
+            let now_ms = app.now().mono_ms;
+            let due = server.counts.take_due(now_ms);
+            if due.is_empty() {
+                continue;
+            }
+            let Ok(counts) = app.sessions.followers(&due).await else {
+                due.into_iter().for_each(|log| server.counts.changed(log));
+                continue;
+            };
+            for (log, count) in due.into_iter().zip(counts) {
+                server.counts.told(&log, count, now_ms);
+                if count > 0 {
+                    let data = format!("{{\"subscription_count\":{count}}}");
+                    announce(&app, log, SUBSCRIPTION_COUNT, &data, None).await;
+                }
+            }
+        }
+    }
+}

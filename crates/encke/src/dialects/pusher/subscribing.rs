@@ -1,0 +1,173 @@
+//! Subscribing to channels: whether a client may, what it follows then, and what it and the others are told.
+
+use encke_proto::{
+    ChannelName, Cursor, ErrorCode,
+    codec::pusher::{self, Channel, ChannelData, ChannelKind, Member, MemberEvent, Subscribe, member_data},
+};
+
+use super::{
+    cache,
+    connection::{Asker, Connection},
+    departure,
+    publish::announce,
+    said::Said,
+};
+use crate::{
+    commands::{follow, unfollow},
+    http::refusal::Refused,
+};
+
+/// Why a client is not subscribed.
+struct Fault {
+    kind: &'static str,
+    message: String,
+    status: u16,
+}
+
+impl Fault {
+    fn new(kind: &'static str, message: impl Into<String>, status: u16) -> Self {
+        Self { kind, message: message.into(), status }
+    }
+
+    fn unauthorized() -> Self {
+        Self::new("AuthError", "The connection is unauthorized.", 401)
+    }
+}
+
+impl From<Refused> for Fault {
+    fn from(Refused(refusal): Refused) -> Self {
+        let kind = match refusal.code {
+            ErrorCode::ChannelForbidden => "AuthError",
+            ErrorCode::TooManyChannels | ErrorCode::ChannelFull | ErrorCode::RateLimited => "LimitReached",
+            _ => "SubscriptionError",
+        };
+        Self::new(kind, refusal.message, refusal.code.status())
+    }
+}
+
+/// Subscribes a client to a channel.
+pub(super) async fn subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Said {
+    if asker.connection.is_subscribed(&asked.channel) {
+        return Said::error(None, &format!("the client is subscribed to {} already", asked.channel));
+    }
+    match try_subscribe(asker, asked).await {
+        Ok(frames) => Said { frames, close: None },
+        Err(Fault { kind, message, status }) => {
+            Said::one(pusher::subscription_error(&asked.channel, kind, &message, status))
+        }
+    }
+}
+
+async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Vec<String>, Fault> {
+    let connection = asker.connection;
+    let channel = Channel::parse(&asked.channel)
+        .map_err(|fault| Fault::new("SubscriptionError", fault.to_string(), 400))?;
+    let member = authorize(connection, &channel, asked)?;
+    let log = connection.application.log(channel.name)?;
+    let is_first = match &member {
+        Some(member) if channel.kind == ChannelKind::Presence => join(connection, &log, member)?,
+        _ => false,
+    };
+    connection.state().subscriptions.insert(channel.name.to_owned(), member.clone());
+    let (from, logs) = (Cursor::default(), vec![log.clone()]);
+    let followed = follow(&connection.app, &connection.identity, asker.session, logs, &from).await;
+    if let Err(refused) = followed {
+        release(connection, channel.name).await;
+        return Err(refused.into());
+    }
+    if let Some(member) = member.as_ref().filter(|_| is_first) {
+        let (data, from) = (member_data(MemberEvent::Added, member), Some(connection.identity.user.clone()));
+        announce(&connection.app, log.clone(), MemberEvent::Added.name(), &data, from).await;
+    }
+    if counts(connection, &channel) {
+        connection.server.counts.changed(log.clone());
+    }
+    let data = match channel.kind {
+        ChannelKind::Presence => connection.server.members.data(&log),
+        _ => "{}".to_owned(),
+    };
+    let mut frames = vec![pusher::subscription_succeeded(channel.name, &data)];
+    if channel.is_cache {
+        let kept_s = connection.application.settings.cache_ttl_s;
+        let cached = cache::last(&connection.app, &log, kept_s).await?;
+        frames.push(cached.map_or_else(|| pusher::cache_miss(channel.name), |cached| cached.frame));
+    }
+    Ok(frames)
+}
+
+/// Whether the subscribers of a channel are told how many they are.
+fn counts(connection: &Connection, channel: &Channel<'_>) -> bool {
+    connection.application.settings.subscription_count
+        && !matches!(channel.kind, ChannelKind::Presence | ChannelKind::User)
+}
+
+/// Whether a client may subscribe, and as whom if that is known.
+fn authorize(
+    connection: &Connection,
+    channel: &Channel<'_>,
+    asked: &Subscribe,
+) -> Result<Option<Member>, Fault> {
+    if let Some(user) = channel.user() {
+        return if connection.is_user(user) { Ok(None) } else { Err(Fault::unauthorized()) };
+    }
+    if !channel.is_signed() {
+        return Ok(None);
+    }
+    let (socket_id, name) = (&connection.socket_id, channel.name);
+    let text = match &asked.channel_data {
+        Some(data) => format!("{socket_id}:{name}:{data}"),
+        None => format!("{socket_id}:{name}"),
+    };
+    let auth = asked.auth.as_deref().unwrap_or_default();
+    if !connection.application.has_signed(auth, &text) {
+        return Err(Fault::unauthorized());
+    }
+    let member = match &asked.channel_data {
+        Some(data) => {
+            let read = ChannelData::read(data).map(|ChannelData(member)| member);
+            Some(read.ok_or_else(|| Fault::new("AuthError", "channel_data is not as it should be", 401))?)
+        }
+        None => connection.state().signed_in.as_ref().map(|user| user.member.clone()),
+    };
+    if channel.kind == ChannelKind::Presence && member.is_none() {
+        return Err(Fault::new("AuthError", "a presence channel needs channel_data, or a sign-in", 401));
+    }
+    Ok(member)
+}
+
+fn join(connection: &Connection, log: &ChannelName, member: &Member) -> Result<bool, Fault> {
+    let members_max = connection.application.settings.presence_max_members;
+    connection.server.members.join(log, member, members_max).map_err(|_| {
+        let message = format!("a presence channel has at most {members_max} members");
+        Fault::new("LimitReached", message, 4004)
+    })
+}
+
+/// Takes back what a subscription has done that came to nothing, or is over.
+async fn release(connection: &Connection, channel: &str) -> bool {
+    let Some(member) = connection.state().subscriptions.remove(channel) else { return false };
+    let (app, server, application) = (&connection.app, &connection.server, &connection.application);
+    let user = &connection.identity.user;
+    departure::leave(app, server, application, user, (channel, member.as_ref())).await;
+    true
+}
+
+/// Ends a subscription. That is not answered, also where there is none.
+pub(super) async fn unsubscribe(asker: &Asker<'_>, channel: &str) -> Said {
+    let connection = asker.connection;
+    if !connection.is_subscribed(channel) {
+        return Said::default();
+    }
+    if let Ok(log) = connection.application.log(channel) {
+        // Where the user signed in the log is followed whether or not its client subscribed.
+        let is_users = Channel::parse(channel).is_ok_and(|channel| channel.kind == ChannelKind::User);
+        if !is_users
+            && let Err(Refused(refusal)) =
+                unfollow(&connection.app, &connection.identity, asker.session, vec![log]).await
+        {
+            return Said::error(None, &refusal.message);
+        }
+    }
+    release(connection, channel).await;
+    Said::default()
+}
