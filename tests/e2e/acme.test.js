@@ -10,6 +10,7 @@ import { request } from './support/http.js';
 import { Pebble } from './support/pebble.js';
 import { freePort } from './support/port.js';
 import { Program, temporaryDirectory } from './support/program.js';
+import { certificate } from './support/tls.js';
 import { always, until, within } from './support/until.js';
 
 const NAME = 'push.example.com';
@@ -294,8 +295,8 @@ describe('a certificate by ACME', () => {
       await chmod(shared, 0o700);
       await symlink(shared, path.join(data, 'acme'));
     }
-    // It cannot order, and the directory asks it alone.
-    second.env.ENCKE_TLS_ACME_ROOT = path.join(files.dir, 'none.pem');
+    // It cannot order, as it does not trust the directory, which asks it alone.
+    second.env.ENCKE_TLS_ACME_ROOT = certificate().cert;
     await pebble.run({ httpPort: second.port, tlsPort: await freePort() });
     await first.start();
     await second.start();

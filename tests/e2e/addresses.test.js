@@ -17,9 +17,11 @@ describe('what is served', () => {
     for (const [address, type, word] of [
       ['/', 'text/html', 'id="login-form"'],
       ['/console', 'text/html', 'id="push-form"'],
-      ['/client.js', 'text/javascript', 'export class Encke'],
+      ['/client.js', 'text/javascript', 'Encke'],
       ['/assets/demo.js', 'text/javascript', 'showPage'],
-      ['/assets/console.js', 'text/javascript', 'receipts'],
+      ['/assets/console.js', 'text/javascript', 'Places'],
+      ['/assets/console.css', 'text/css', '#users'],
+      ['/assets/console/receipts.js', 'text/javascript', 'cancel'],
       ['/assets/style.css', 'text/css', ':root'],
       ['/assets/favicon.svg', 'image/svg+xml', '<svg'],
     ]) {

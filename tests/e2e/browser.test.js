@@ -24,6 +24,40 @@ after(async () => {
   await site?.stop();
 });
 
+/** What runs a script where text is taken for markup, for an address, or for code. */
+const PAYLOADS = [
+  '<script>alert(1)</script>',
+  '<SCRIPT SRC=//evil.example/x.js></SCRIPT>',
+  '<img src=x onerror=alert(1)>',
+  '<img src="x" onerror="window.ran=1">',
+  '<svg onload=alert(1)>',
+  '<svg><script>window.ran=1</script></svg>',
+  '<svg><animate onbegin=alert(1) attributeName=x dur=1s>',
+  '<body onload=alert(1)>',
+  '<iframe srcdoc="<script>parent.ran=1</script>"></iframe>',
+  '<iframe src=javascript:alert(1)></iframe>',
+  '<object data="javascript:alert(1)"></object>',
+  '<embed src="javascript:alert(1)">',
+  '<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>',
+  '<details open ontoggle=alert(1)>',
+  '<input autofocus onfocus=alert(1)>',
+  '<video><source onerror=alert(1)></video>',
+  '<audio src onerror=alert(1)>',
+  '<marquee onstart=alert(1)>',
+  '<a href="javascript:alert(1)">x</a>',
+  '<a href="java\tscript:alert(1)">x</a>',
+  '<base href="//evil.example/">',
+  '<meta http-equiv=refresh content="0;url=javascript:alert(1)">',
+  '<link rel=stylesheet href=//evil.example/x.css>',
+  '<form action=javascript:alert(1)><button autofocus>x</button></form>',
+  '"><img src=x onerror=alert(1)>',
+  "' onmouseover='alert(1)' x='",
+  '`-alert(1)-`',
+  '</script><script>alert(1)</script>',
+  '<!--><img src=x onerror=alert(1)>-->',
+  '${alert(1)}{{constructor.constructor("alert(1)")()}}',
+];
+
 const start = (env = {}) => Server.start({ env: { ENCKE_SESSION_GRACE_S: String(GRACE_S), ...env } });
 
 /** Chooses these users in the console and no others. */
@@ -154,6 +188,7 @@ for (const transport of TRANSPORTS) {
 
       await t.test("one is closed by the operator's button, and stays away", async () => {
         await desk.click('button[data-close-user="carol"]');
+        await desk.click('#question-yes');
         await tabs.carol.state('closed');
         assert.equal(await server.isOnline('carol'), false);
         assert.equal(await tabs.carol.page.$eval('#notice', (one) => one.dataset.code), 'operator');
@@ -358,7 +393,7 @@ describe('what else a browser does', () => {
       name,
     );
     await desk.check('#kind-message', { force: true });
-    await desk.click('#select-all');
+    await choose(desk, [name]);
     await desk.fill('#push-data', evil);
     await desk.click('#push-button');
     await desk.waitForSelector('#receipts [data-push]');
@@ -373,6 +408,35 @@ describe('what else a browser does', () => {
       assert.equal(
         await page.$$eval('main img, main script, main svg, main b[onclick]', (all) => all.length),
         0,
+      );
+    }
+    assert.deepEqual([tab.dialogs, dialogs, tab.errors], [[], [], []]);
+    await context.close();
+    await tab.context.close();
+  });
+
+  test('thirty ways to run a script, pushed, run none on either page', async () => {
+    const tab = await Tab.open(browser, server, 'thirty');
+    const { page: desk, dialogs, context } = await openConsole(browser, server);
+    for (const payload of PAYLOADS) await server.push({ to: ['thirty'], data: { text: payload } });
+    for (const payload of PAYLOADS) await tab.says(JSON.stringify({ text: payload }));
+    // As a name each is a user in the console's list, where it may be one.
+    const names = PAYLOADS.filter((payload) => !/[\n\t\0]/.test(payload));
+    await server.push({ to: names, data: 1 });
+    await desk.waitForFunction(
+      (name) => [...document.querySelectorAll('#users [data-user]')].some((one) => one.dataset.user === name),
+      names[0],
+    );
+    for (const page of [tab.page, desk]) {
+      assert.deepEqual(
+        await page.evaluate(() => ({
+          ran: window.ran ?? 0,
+          made: document.querySelectorAll(
+            'main img, main script, main svg, main iframe[srcdoc], main object, main embed, main math, main base, ' +
+              'main [onload], main [onerror], main [onclick], main [onfocus], main [ontoggle], main a[href^="j" i]',
+          ).length,
+        })),
+        { ran: 0, made: 0 },
       );
     }
     assert.deepEqual([tab.dialogs, dialogs, tab.errors], [[], [], []]);
@@ -435,19 +499,21 @@ describe('what else a browser does', () => {
   });
 
   test('on a phone, and in the dark, the pages can be read', async () => {
+    // The first of the list, of which a phone shows some rows.
+    const user = '0-phone';
     const viewport = { width: 390, height: 844 };
-    const tab = await Tab.open(browser, server, 'phone', { viewport, channels: 'news' });
+    const tab = await Tab.open(browser, server, user, { viewport, channels: 'news' });
     const url = `${site.url}/on-a-phone`;
-    await server.push({ to: ['phone'], url });
+    await server.push({ to: [user], url });
     await tab.shows(url);
     await server.push({
-      to: ['phone'],
+      to: [user],
       data: { text: 'a message with some length, so that it has to be broken into lines', n: [1, 2, 3] },
     });
     await until('it is there', async () => (await tab.messages()).length === 1);
     const { page: desk, context } = await openConsole(browser, server, { viewport });
-    await desk.waitForSelector('[data-user="phone"]');
-    await choose(desk, ['phone']);
+    await desk.waitForSelector(`[data-user="${user}"]`);
+    await choose(desk, [user]);
     const push = await pushByConsole(desk, `${site.url}/again`);
     await desk.waitForSelector(`[data-push="${push}"][data-shown="1"]`);
     for (const [page, name] of [[tab.page, 'demo-phone'], [desk, 'console-phone']]) {

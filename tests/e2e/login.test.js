@@ -207,6 +207,8 @@ describe('in dev mode', () => {
     const exp = inSeconds(3);
     const user = server.as('short', sign(TOKEN_SECRET, { sub: 'short', exp, channels: ['*'] }));
     const stream = await user.stream();
+    // Before that it is told that the token ends.
+    assert.equal((await stream.next())?.event, 'expiring');
     const close = await stream.next();
     assert.ok(Date.now() / 1000 >= exp - 0.1, 'not before its time');
     assert.equal(close?.event ?? 'end', 'close');

@@ -12,8 +12,12 @@ const HEARTBEAT_S = 2;
 /** Longer than two and a half heartbeats: what was to come has come, or a silence was found out. */
 const QUIET_MS = 7000;
 
+/** The two names by which pages of this machine are reached, and such as are not of it, as they say. */
+const HERE = ['127.0.0.1', 'localhost'];
+const ELSEWHERE = ['stranger.example', 'www.stranger.example'];
+
 /** Serves one page, from an origin of its own; two of them by its two names. */
-async function startPages(html = '<!doctype html><title>a page</title>') {
+async function startPages(html = '<!doctype html><title>a page</title>', [address, name] = HERE) {
   const server = http.createServer((request, response) => {
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' });
     response.end(html);
@@ -21,8 +25,8 @@ async function startPages(html = '<!doctype html><title>a page</title>') {
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address();
   return {
-    byAddress: `http://127.0.0.1:${port}`,
-    byName: `http://localhost:${port}`,
+    byAddress: `http://${address}:${port}`,
+    byName: `http://${name}:${port}`,
     stop: () => new Promise((resolve) => (server.closeAllConnections(), server.close(resolve))),
   };
 }
@@ -32,7 +36,11 @@ let pages;
 let strangers;
 let server;
 before(async () => {
-  [browser, pages, strangers] = await Promise.all([launch(), startPages(), startPages()]);
+  [browser, pages, strangers] = await Promise.all([
+    launch(),
+    startPages(),
+    startPages(undefined, ELSEWHERE),
+  ]);
   server = await Server.start({
     env: {
       ENCKE_ALLOWED_ORIGINS: [pages.byAddress, pages.byName].join(','),

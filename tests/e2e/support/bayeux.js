@@ -132,3 +132,54 @@ export class FayeClient {
     return this.client.disconnect();
   }
 }
+
+/** A client in a program of another language. */
+export class DrivenClient {
+  received = [];
+  handshakes = 0;
+  #driver;
+  #name;
+
+  /** @param {import('./driver.js').Driver} driver */
+  constructor(driver) {
+    this.#driver = driver;
+    this.#name = driver.name((said) => this.#take(said));
+  }
+
+  #take({ handshake, channel, data }) {
+    if (handshake === undefined) return this.received.push({ channel, data });
+    this.clientId = handshake;
+    return this.handshakes++;
+  }
+
+  #ask(what, more) {
+    return this.#driver.ask({ client: this.#name, do: what, ...more });
+  }
+
+  /** @param {string} url @param {{transport: string, token: string}} options */
+  async open(url, options) {
+    const { transport } = await this.#ask('open', { url, ...options });
+    this.transport = transport;
+    return this;
+  }
+
+  subscribe(channel) {
+    return this.#ask('subscribe', { channel });
+  }
+
+  unsubscribe(channel) {
+    return this.#ask('unsubscribe', { channel });
+  }
+
+  publish(channel, data) {
+    return this.#ask('publish', { channel, data });
+  }
+
+  get data() {
+    return this.received.map(({ data }) => data);
+  }
+
+  close() {
+    return this.#ask('close');
+  }
+}

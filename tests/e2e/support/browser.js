@@ -16,6 +16,8 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
   '--disable-dev-shm-usage',
+  // Pages that are on no list, and not of this machine by their names.
+  '--host-resolver-rules=MAP *.example 127.0.0.1',
 ];
 const SCREENSHOTS = path.join(TARGET, 'screenshots');
 

@@ -12,7 +12,8 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 /** Where screenshots and the like go. */
 export const TARGET = path.join(ROOT, 'target');
 
-function binary() {
+/** The file of the program that is tested. */
+export function binary() {
   const file = process.env.ENCKE_BIN ?? path.join(TARGET, 'debug', 'encke');
   if (!existsSync(file))
     throw new Error(`there is no ${file}: build it with \`cargo build -p encke\`, or set ENCKE_BIN`);
