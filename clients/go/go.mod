@@ -1,0 +1,3 @@
+module github.com/encke/encke/clients/go
+
+go 1.24
