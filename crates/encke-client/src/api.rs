@@ -8,7 +8,7 @@ use crate::publish::PublishAnswer;
 use crate::push_many::{PushesAnswer, PushesBody};
 use crate::{
     Accepted, AcceptedOne, Channels, Error, History, HooksStatus, Matching, Nodes, Page, Presence, Publish,
-    Published, Push, PushStream, Receipts, Sessions, Stats, User, Users,
+    Published, Push, PushStream, ReceiptState, Receipts, Sessions, Stats, User, Users,
 };
 
 /// A backend's way to the server. Cheap to clone; clones share their connections.
@@ -135,6 +135,16 @@ impl Api {
     /// `push_unknown` among what the server refuses, and not being able to reach it.
     pub async fn receipts(&self, push: &str, page: &Page) -> Result<Receipts, Error> {
         self.http.get(&format!("/api/push/{}", segment(push)?), &page.query()).await
+    }
+
+    /// As [`Api::receipts`], with those users alone with whom the push is in this state.
+    ///
+    /// # Errors
+    /// `push_unknown` among what the server refuses, and not being able to reach it.
+    pub async fn receipts_in(&self, push: &str, state: ReceiptState, page: &Page) -> Result<Receipts, Error> {
+        let mut query = page.query();
+        query.add("state", &state.to_string());
+        self.http.get(&format!("/api/push/{}", segment(push)?), &query).await
     }
 
     /// Cancels a push, and tells for how many users: those who had not been handed it yet, and will not be.

@@ -141,12 +141,41 @@ impl std::fmt::Display for ReceiptState {
     }
 }
 
+/// How many users of a push there are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ReceiptTotals {
+    /// Safe in their logs.
+    pub queued: u64,
+    /// Handed whole to a connection.
+    pub delivered: u64,
+    /// Seen by a person.
+    pub shown: u64,
+    /// Its time to live ran out before.
+    pub expired: u64,
+    /// It was cancelled before.
+    pub cancelled: u64,
+}
+
+impl ReceiptTotals {
+    /// How many users there are.
+    #[must_use]
+    pub fn users(&self) -> u64 {
+        self.queued + self.delivered + self.shown + self.expired + self.cancelled
+    }
+}
+
 /// One page of a push's receipts.
 #[derive(Debug, Clone, Deserialize)]
 #[non_exhaustive]
 pub struct Receipts {
     /// The push's id.
     pub id: String,
+    /// How many users there are in each state; of a push to more than 1,000 they may be some seconds old. A
+    /// server of an older version leaves them out.
+    #[serde(default)]
+    pub totals: Option<ReceiptTotals>,
     /// A receipt for each user.
     pub receipts: Vec<Receipt>,
     /// Where the next page begins, if there is one.

@@ -8,7 +8,8 @@ use encke_proto::{ChannelName, MessageId, NameFilter, Position, Time, UserId};
 
 use crate::{
     Append, AppendNow, Appended, ChannelSummary, EngineError, EngineStats, LogStatus, LogUpdate, LogUpdated,
-    Mark, Page, PageLimit, ReadFrom, Receipt, RetentionTable, UserRecord,
+    Mark, Page, PageLimit, ReadFrom, Receipt, ReceiptState, ReceiptTotals, RetentionTable, UserRecord,
+    receipt_totals,
 };
 
 /// How safe a message is when `accepted` is answered. The answer names it.
@@ -94,6 +95,8 @@ impl fmt::Display for Mode {
 ///   and is told as one that expired at [`crate::CANCELLED`], after a reopening or a crash too; its receipt
 ///   stays [`crate::ReceiptState::Cancelled`], whatever is marked later. The feed of each node that watches
 ///   the channel is told.
+/// - **Totals are the receipts, counted**: [`Engine::receipt_totals`] counts each user that
+///   [`Engine::receipts`] tells of, and [`Engine::receipts_in`] tells those of one state in the same order.
 /// - **Only what is watched needs to be told.** An engine of many nodes tells each only of the channels that
 ///   it watches; one of a single node tells everything.
 #[async_trait]
@@ -220,6 +223,40 @@ pub trait Engine: Send + Sync + 'static {
         limit: usize,
         now: Time,
     ) -> Result<Option<Vec<Receipt>>, EngineError>;
+
+    /// How many receipts of a push are best asked for at a time by what goes through all of them.
+    fn receipts_at_a_time(&self) -> usize {
+        1_000
+    }
+
+    /// How many users of a push there are in each state; none when there is no such push. What is marked
+    /// meanwhile may be in it or not, and each user is counted once. It costs what going through all receipts
+    /// of the push does.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn receipt_totals(
+        &self,
+        push: &MessageId,
+        now: Time,
+    ) -> Result<Option<ReceiptTotals>, EngineError> {
+        receipt_totals::totals(self, push, now).await
+    }
+
+    /// As [`Engine::receipts`], of those users alone with whom the push is in this state.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`].
+    async fn receipts_in(
+        &self,
+        push: &MessageId,
+        state: ReceiptState,
+        after: Option<&UserId>,
+        limit: usize,
+        now: Time,
+    ) -> Result<Option<Vec<Receipt>>, EngineError> {
+        receipt_totals::receipts_in(self, push, state, (after, limit), now).await
+    }
 
     /// Deletes a log with everything of it: its messages, the idempotency keys that led to them alone, and
     /// for a user's own channel all that is known of the user: receipts, how far the user was handed

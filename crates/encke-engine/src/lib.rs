@@ -22,6 +22,7 @@ mod offset_floors;
 mod page;
 mod passed;
 mod receipt;
+mod receipt_totals;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod retention;
@@ -47,6 +48,7 @@ pub use log_update::{
 };
 pub use page::{ChannelSummary, PageLimit, ReadFrom};
 pub use receipt::{CANCELLED, Mark, Receipt, ReceiptState};
+pub use receipt_totals::ReceiptTotals;
 pub use retention::{EVENT_LOG, EXPIRY_LOGS, Retention, RetentionTable, SESSION_LOGS};
 pub use stats::{Commits, EngineStats};
 pub use user::UserRecord;

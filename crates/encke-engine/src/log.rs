@@ -270,6 +270,11 @@ impl Engine for LogEngine {
         self.readers.call(read).await
     }
 
+    // The record of a push has all its users, and is read for each page.
+    fn receipts_at_a_time(&self) -> usize {
+        usize::MAX
+    }
+
     async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
         self.ask(|answer| Request::Delete(channel.clone(), answer)).await
     }

@@ -223,6 +223,11 @@ impl Engine for RedisEngine {
         self.receipts_page(push, after, limit, now).await
     }
 
+    // Each page asks all partitions.
+    fn receipts_at_a_time(&self) -> usize {
+        5_000
+    }
+
     async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {
         self.delete_log(channel).await
     }

@@ -21,6 +21,7 @@ use crate::{
     hooks::{ClientError, Decisions, HooksReport},
     metrics::Metrics,
     new_channels::NewChannels,
+    push_totals::PushTotals,
     random::NoRandomness,
     rate_limits::RateLimits,
     reload::Reloads,
@@ -81,6 +82,8 @@ pub struct App {
     pub reports: NodeReports,
     /// Room for those who look through all users or channels.
     pub searches: Semaphore,
+    /// How far pushes have come, counted.
+    pub push_totals: PushTotals,
     /// What is counted.
     pub metrics: &'static Metrics,
     /// Whether all parts are at work.
@@ -174,6 +177,7 @@ impl App {
             new_channels,
             reports,
             searches: Semaphore::new(SEARCHES_MAX),
+            push_totals: PushTotals::default(),
             access_log: OnceLock::new(),
             tracer: OnceLock::new(),
             clock,

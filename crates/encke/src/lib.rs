@@ -40,6 +40,7 @@ mod panics;
 mod presence;
 mod public_addresses;
 mod publishing;
+pub mod push_totals;
 pub mod random;
 pub mod rate_limits;
 mod regular_file;

@@ -95,6 +95,8 @@ macro_rules! contract_sentences {
             receipts::shown_can_be_said_after_the_message_is_gone
             receipts::marks_of_another_epoch_or_user_change_nothing
             receipts::receipts_come_in_pages_by_user
+            receipts::totals_are_the_receipts_counted
+            receipts::receipts_of_one_state_come_in_pages_by_user
             receipts::receipts_outlive_their_messages_but_not_for_ever
             handing::a_new_user_begins_before_the_first_push
             handing::handed_moves_with_delivered_and_never_back

@@ -1,12 +1,12 @@
-//! The contract's tests of receipts: the order of their states, expiry, and their pages.
+//! The contract's tests of receipts: the order of their states, expiry, their pages and totals.
 
-use encke_proto::{Epoch, MessageId, Position, Time};
+use encke_proto::{Epoch, MessageId, Position, Time, UserId};
 
 use super::{
     Bed,
-    lab::{Lab, NOON, everywhere, message, new_id, to_users, user},
+    lab::{ALL, Lab, NOON, everywhere, message, new_id, to_users, user},
 };
-use crate::{Append, Mark, RECEIPTS_KEPT_S, ReceiptState, Retention, Targets};
+use crate::{Append, Mark, RECEIPTS_KEPT_S, ReadFrom, ReceiptState, ReceiptTotals, Retention, Targets};
 
 const WIDE: Retention = Retention { max_messages: 1000, max_bytes: 1 << 20, max_age_s: 3600 };
 
@@ -196,4 +196,81 @@ pub(super) async fn receipts_outlive_their_messages_but_not_for_ever(bed: &dyn B
     lab.sweep(later).await;
     assert_eq!(lab.engine.receipts(&short, None, 1, later).await, Ok(None), "its time is over");
     assert_eq!(lab.receipt(&long, later).await.0, ReceiptState::Expired, "the other's is not");
+}
+
+/// More users than one page of receipts has.
+const MANY: usize = 1_203;
+
+/// A push to many, of whom some were shown it, handed it, or deleted; the users who are left, by state.
+async fn push_to_many(lab: &Lab) -> (MessageId, Vec<(ReceiptState, Vec<UserId>)>) {
+    let users: Vec<UserId> = (0..MANY).map(|number| user(&format!("u{number:04}"))).collect();
+    let all = Targets::Users(users.clone());
+    let id = lab.append(Append { expires: Some(at(60)), ..message(all) }).await.id;
+    let (mut marks, mut by_state) = (Vec::new(), [Vec::new(), Vec::new(), Vec::new()]);
+    for (number, user) in users.into_iter().enumerate() {
+        let state = match number {
+            0 | 700 => {
+                lab.delete(user.channel().as_str()).await;
+                continue;
+            }
+            _ if number % 10 == 0 => ReceiptState::Shown,
+            _ if number % 10 == 1 => ReceiptState::Delivered,
+            _ => ReceiptState::Queued,
+        };
+        if state != ReceiptState::Queued {
+            let epoch = lab.read(&user.channel(), ReadFrom::Head, ALL).await.epoch;
+            let position = Position { epoch, offset: 1 };
+            marks.push(Mark { user: user.clone(), position, state, at: at(1) });
+        }
+        by_state[state as usize].push(user);
+    }
+    lab.engine.mark(marks).await.expect("a healthy engine marks");
+    let states = [ReceiptState::Queued, ReceiptState::Delivered, ReceiptState::Shown];
+    (id, states.into_iter().zip(by_state).collect())
+}
+
+pub(super) async fn totals_are_the_receipts_counted(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    let (id, by_state) = push_to_many(&lab).await;
+    let totals = async |now| {
+        let totals = lab.engine.receipt_totals(&id, now).await.expect("a healthy engine reads receipts");
+        totals.expect("the push is known")
+    };
+    let [queued, delivered, shown] = [0, 1, 2].map(|state: usize| by_state[state].1.len());
+    let now = totals(at(2)).await;
+    assert_eq!(now, ReceiptTotals { queued, delivered, shown, ..ReceiptTotals::default() });
+    assert_eq!(now.users(), MANY - 2, "all but those who were deleted");
+    let expired = ReceiptTotals { expired: queued, delivered, shown, ..ReceiptTotals::default() };
+    assert_eq!(totals(at(60)).await, expired);
+    let one = push(&lab, None).await;
+    lab.engine.cancel(&one, at(3)).await.expect("a healthy engine cancels");
+    let cancelled = ReceiptTotals { cancelled: 1, ..ReceiptTotals::default() };
+    assert_eq!(lab.engine.receipt_totals(&one, at(4)).await, Ok(Some(cancelled)));
+    assert_eq!(lab.engine.receipt_totals(&new_id(), at(4)).await, Ok(None), "no such push");
+}
+
+pub(super) async fn receipts_of_one_state_come_in_pages_by_user(bed: &dyn Bed) {
+    let lab = Lab::open(bed).await;
+    let (id, by_state) = push_to_many(&lab).await;
+    for (state, users) in by_state {
+        // So that a page ends within, at and behind the end of what is told at a time.
+        let limit = users.len() / 2;
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = lab.engine.receipts_in(&id, state, after.as_ref(), limit, at(2)).await;
+            let page = page.expect("a healthy engine reads receipts").expect("the push is known");
+            assert!(page.iter().all(|receipt| receipt.state == state) && page.len() <= limit);
+            let is_last = page.len() < limit;
+            found.extend(page.into_iter().map(|receipt| receipt.user));
+            after = found.last().cloned();
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(found, users, "{state}");
+    }
+    let none = lab.engine.receipts_in(&id, ReceiptState::Cancelled, None, 10, at(2)).await;
+    assert_eq!(none, Ok(Some(Vec::new())));
+    let unknown = lab.engine.receipts_in(&new_id(), ReceiptState::Queued, None, 10, at(2)).await;
+    assert_eq!(unknown, Ok(None), "no such push");
 }

@@ -8,8 +8,8 @@ use std::sync::{
 use async_trait::async_trait;
 use encke_engine::{
     Append, Appended, CANCELLED, ChannelSummary, Configure, Engine, EngineError, LogConfig, LogStatus,
-    LogUpdate, LogUpdated, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, ReceiptState, Targets,
-    USER_KEYS_MAX, UserRecord,
+    LogUpdate, LogUpdated, Mark, Mode, Page, PageLimit, ReadFrom, Receipt, ReceiptState, ReceiptTotals,
+    Targets, USER_KEYS_MAX, UserRecord,
 };
 use encke_proto::{
     Body, ChannelName, Entry, Message, MessageId, NameFilter, Position, Time, TypedBytes, UserId,
@@ -340,6 +340,36 @@ impl Engine for BrokenEngine {
             _ => {}
         }
         Ok(found)
+    }
+
+    async fn receipt_totals(
+        &self,
+        push: &MessageId,
+        now: Time,
+    ) -> Result<Option<ReceiptTotals>, EngineError> {
+        if self.is(Defect::TotalsOfOnePage) {
+            let receipts = self.inner.receipts(push, None, 1_000, now).await?;
+            return Ok(receipts.map(|receipts| ReceiptTotals::of(&receipts)));
+        }
+        self.inner.receipt_totals(push, now).await
+    }
+
+    async fn receipts_in(
+        &self,
+        push: &MessageId,
+        state: ReceiptState,
+        after: Option<&UserId>,
+        limit: usize,
+        now: Time,
+    ) -> Result<Option<Vec<Receipt>>, EngineError> {
+        if self.is(Defect::StatesOfOnePage) {
+            let mut found = self.inner.receipts(push, after, limit, now).await?;
+            if let Some(found) = &mut found {
+                found.retain(|receipt| receipt.state == state);
+            }
+            return Ok(found);
+        }
+        self.inner.receipts_in(push, state, after, limit, now).await
     }
 
     async fn delete(&self, channel: &ChannelName) -> Result<bool, EngineError> {

@@ -89,6 +89,10 @@ pub enum Defect {
     KnowsEveryPush,
     /// Receipts come in the wrong order.
     ReceiptsUnsorted,
+    /// Totals are of the first page of receipts.
+    TotalsOfOnePage,
+    /// Receipts of one state are looked for in one page.
+    StatesOfOnePage,
     /// A page of receipts begins at the beginning.
     ReceiptsIgnoreAfter,
     /// Every session begins before the first push.
@@ -214,6 +218,8 @@ impl Defect {
         Self::ExpiresWithTheLastLog,
         Self::KnowsEveryPush,
         Self::ReceiptsUnsorted,
+        Self::TotalsOfOnePage,
+        Self::StatesOfOnePage,
         Self::ReceiptsIgnoreAfter,
         Self::ForgetsHanded,
         Self::HandedAtHead,

@@ -52,6 +52,7 @@ pub(crate) async fn cancel(
     let id: MessageId = id.parse().map_err(|_| Refused::from(ErrorCode::PushUnknown))?;
     settle(&app, &id).await?;
     let cancelled = app.engine.cancel(&id, app.now().wall).await?;
+    app.push_totals.forget();
     Ok(Answer(Cancelled { cancelled: cancelled.ok_or(Refused::from(ErrorCode::PushUnknown))? }))
 }
 

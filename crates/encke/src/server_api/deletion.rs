@@ -77,6 +77,7 @@ pub(crate) async fn user(
     // The end of a session is written down, which makes a user known: that comes first.
     app.sessions.settle(&user).await?;
     let was_known = app.engine.delete(&user.channel()).await?;
+    app.push_totals.forget();
     if !was_known && closed == 0 {
         return Err(ErrorCode::UserUnknown.into());
     }

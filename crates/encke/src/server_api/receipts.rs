@@ -1,8 +1,9 @@
-//! `GET /api/push/{id}`: what became of a push, by user.
+//! `GET /api/push/{id}`: what became of a push, as totals by state, and by user.
 
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
+use encke_engine::{ReceiptState, ReceiptTotals};
 use encke_proto::{ErrorCode, MessageId, Time, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -26,6 +27,49 @@ pub(crate) struct ReceiptsQuery {
     limit: Option<u32>,
     /// The `next` of the page before.
     after: Option<String>,
+    /// Only users with whom it is in this state.
+    #[param(inline)]
+    state: Option<StateName>,
+}
+
+/// A state of a receipt.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StateName {
+    Queued,
+    Delivered,
+    Shown,
+    Expired,
+    Cancelled,
+}
+
+impl From<StateName> for ReceiptState {
+    fn from(name: StateName) -> Self {
+        match name {
+            StateName::Queued => Self::Queued,
+            StateName::Delivered => Self::Delivered,
+            StateName::Shown => Self::Shown,
+            StateName::Expired => Self::Expired,
+            StateName::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// How many users there are in each state. Of a push to more than 1,000 users they may be some seconds old.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Totals {
+    queued: usize,
+    delivered: usize,
+    shown: usize,
+    expired: usize,
+    cancelled: usize,
+}
+
+impl From<ReceiptTotals> for Totals {
+    fn from(totals: ReceiptTotals) -> Self {
+        let ReceiptTotals { queued, delivered, shown, expired, cancelled } = totals;
+        Self { queued, delivered, shown, expired, cancelled }
+    }
 }
 
 /// What became of a push.
@@ -33,7 +77,8 @@ pub(crate) struct ReceiptsQuery {
 pub(crate) struct Receipts {
     #[schema(value_type = String)]
     id: MessageId,
-    /// By user.
+    totals: Totals,
+    /// By user: all, or those in the state that was asked for.
     receipts: Vec<Receipt>,
     /// Where the next page begins, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +98,7 @@ pub(crate) struct Receipt {
     time: Time,
 }
 
-/// What became of a push, by user.
+/// What became of a push: totals by state, and a page of its users.
 #[utoipa::path(
     get, path = "/api/push/{id}", tag = "server API", security(("api_key" = [])),
     params(
@@ -64,6 +109,7 @@ pub(crate) struct Receipt {
         status = 200, description = "The receipts.", body = Receipts,
         example = json!({
             "id": "AZ6dZ2hUJq0b3m5k7n9pRQ",
+            "totals": {"queued": 0, "delivered": 1, "shown": 0, "expired": 0, "cancelled": 0},
             "receipts": [{"user": "alice", "state": "delivered", "time": "2026-01-02T03:04:05.678Z"}]
         }),
     )),
@@ -80,13 +126,22 @@ pub(crate) async fn receipts(
     let limit = query::limit(asked.limit)?;
     let after = asked.after.as_deref().map(validation::user).transpose()?;
     let id: MessageId = id.parse().map_err(|_| Refused::from(ErrorCode::PushUnknown))?;
-    let found = app.engine.receipts(&id, after.as_ref(), limit + 1, app.now().wall).await?;
+    let (engine, now) = (&*app.engine, app.now().wall);
+    let found = match asked.state {
+        None => engine.receipts(&id, after.as_ref(), limit + 1, now).await?,
+        Some(state) => engine.receipts_in(&id, state.into(), after.as_ref(), limit + 1, now).await?,
+    };
     let mut found = found.ok_or(Refused::from(ErrorCode::PushUnknown))?;
+    // Most pushes are for few users, and then these are all.
+    let totals = match asked.state.is_none() && after.is_none() && found.len() <= limit {
+        true => ReceiptTotals::of(&found),
+        false => app.push_totals.of(engine, &id, now).await?.ok_or(Refused::from(ErrorCode::PushUnknown))?,
+    };
     let next = query::cut(&mut found, limit, |receipt| receipt.user.clone());
     let receipts = found.into_iter().map(|receipt| Receipt {
         user: receipt.user,
         state: receipt.state.as_str(),
         time: receipt.at,
     });
-    Ok(Answer(Receipts { id, receipts: receipts.collect(), next }))
+    Ok(Answer(Receipts { id, totals: totals.into(), receipts: receipts.collect(), next }))
 }

@@ -1,5 +1,7 @@
 //! Pushes and their receipts, and publishing from a backend.
 
+use encke::config::{Config, EngineUrl};
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::world::{Ask, World};
@@ -218,4 +220,56 @@ fn of_several_messages_none_is_published_when_one_is_not_right() {
         128,
         "nothing was published before"
     );
+}
+
+#[test]
+fn what_became_of_a_push_comes_as_totals_and_as_pages_of_each_state() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = |config: &mut Config| {
+        config.engine = EngineUrl::local("log");
+        config.data = directory.path().to_path_buf();
+    };
+    for world in [World::new(), World::with(log)] {
+        let users: Vec<String> = (0..1_100).map(|number| format!("u{number:04}")).collect();
+        let id = push(&world, json!({"to": users, "data": 1})).ok()["id"].as_str().unwrap().to_owned();
+        let ask = |query: &str| world.call(Ask::get(&format!("/api/push/{id}{query}")).key());
+        let all = json!({"queued": 1_100, "delivered": 0, "shown": 0, "expired": 0, "cancelled": 0});
+        for query in ["", "?limit=3", "?limit=3&after=u0500", "?state=queued", "?state=shown", "?after=u1099"]
+        {
+            assert_eq!(ask(query).ok()["totals"], all, "{query}");
+        }
+        let page = ask("?state=queued&limit=2&after=u0007").ok();
+        let names: Vec<&Value> =
+            page["receipts"].as_array().unwrap().iter().map(|one| &one["user"]).collect();
+        assert_eq!((names, &page["next"]), (vec![&json!("u0008"), &json!("u0009")], &json!("u0009")));
+        let none = ask("?state=cancelled").ok();
+        assert_eq!((&none["receipts"], none.get("next")), (&json!([]), None));
+        // What an operator did is seen at once, however many there are.
+        world.call(Ask::new(Method::DELETE, &format!("/api/push/{id}")).key()).ok();
+        let cancelled = json!({"queued": 0, "delivered": 0, "shown": 0, "expired": 0, "cancelled": 1_100});
+        assert_eq!(ask("?limit=1").ok()["totals"], cancelled);
+        assert_eq!(ask("?state=cancelled&limit=1").ok()["receipts"][0]["user"], "u0000");
+        assert_eq!(ask("?state=queued").ok()["receipts"], json!([]));
+        for query in ["?state=lost", "?state=", "?state=Queued"] {
+            assert_eq!(ask(query).code(), (400, "bad_request".into()), "{query}");
+        }
+    }
+}
+
+#[test]
+fn totals_tell_each_state() {
+    let world = World::new();
+    let id = world.push(&["alice", "bob", "carol"], 1)["id"].as_str().unwrap().to_owned();
+    let polled = world.poll("alice", "hold_s=0");
+    let session = polled["session"].as_str().unwrap();
+    let cursor = polled["cursor"].as_str().unwrap().replace('~', "%7E");
+    world.poll("alice", &format!("hold_s=0&session={session}&cursor={cursor}"));
+    let ask = |query: &str| world.call(Ask::get(&format!("/api/push/{id}{query}")).key()).ok();
+    let totals = json!({"queued": 2, "delivered": 1, "shown": 0, "expired": 0, "cancelled": 0});
+    assert_eq!(ask("")["totals"], totals);
+    let delivered = ask("?state=delivered");
+    assert_eq!((&delivered["totals"], &delivered["receipts"][0]["user"]), (&totals, &json!("alice")));
+    assert_eq!(ask("?state=queued")["receipts"].as_array().unwrap().len(), 2);
+    world.call(Ask::new(Method::DELETE, "/api/users/bob").key()).ok();
+    assert_eq!(ask("?limit=1")["totals"]["queued"], 1);
 }
