@@ -36,7 +36,7 @@ use self::{
 };
 
 /// How often a node is killed in a story.
-const KILLS: usize = 8;
+const KILLS: usize = 6;
 /// How many pushes are delivered between two kills.
 const PUSHES_BETWEEN: usize = 12;
 /// How many users who are not there a push is for.
