@@ -209,6 +209,16 @@ fn users_with_commas_between_them_are_refused_with_a_hint() {
 }
 
 #[test]
+fn seconds_to_wait_and_messages_that_stand_alone_are_refused_with_a_hint() {
+    let server = Server::start();
+    let push = ["push", "--to", "alice", "--data", "1"];
+    let words = error(&server.run(&[&push[..], &["--wait", "10"]].concat()), 2);
+    assert!(words.contains("--wait=10"), "{words}");
+    let words = error(&server.run(&["publish", "--channel", "news", "{\"a\":1}"]), 2);
+    assert!(words.contains("follows --data"), "{words}");
+}
+
+#[test]
 fn a_message_comes_from_the_command_line_a_file_or_the_standard_input() {
     let server = Server::start();
     std::fs::write(server.dir.path().join("message.json"), "{\"from\": [\"a file\"]}\n").unwrap();

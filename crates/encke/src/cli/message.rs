@@ -22,8 +22,21 @@ pub(crate) struct MessageArgs {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Read the message from the standard input, as JSON
-    #[arg(value_name = "-", value_parser = [STDIN])]
+    #[arg(value_name = "-", value_parser = stdin)]
     stdin: Option<String>,
+}
+
+/// Reads what stands alone.
+fn stdin(text: &str) -> Result<String, String> {
+    if text == STDIN {
+        return Ok(text.to_owned());
+    }
+    if text.parse::<u64>().is_ok() {
+        return Err(format!(
+            "a message follows --data; seconds to wait have an = before them: --wait={text}"
+        ));
+    }
+    Err("only `-`, the standard input, stands alone; a message follows --data".to_owned())
 }
 
 impl MessageArgs {
