@@ -14,7 +14,7 @@ export { pauseMs } from './client/pauses.js';
 export { SseParser } from './client/sse-parser.js';
 
 // The others are named too, so that a browser asks for all of them at the same time.
-import './client/beacon.js';
+import './client/base64.js';
 import './client/channel.js';
 import './client/emitter.js';
 import './client/ending.js';

@@ -22,7 +22,7 @@ const CLIENT = fileURLToPath(new URL('../../clients/js', import.meta.url));
  * The most that the client takes on the wire, in bytes after gzip. What is new is to be worth its bytes:
  * raise this only with the reason in the commit.
  */
-const GZIPPED_MAX = 13_000;
+const GZIPPED_MAX = 12_200;
 
 let browser;
 let server;

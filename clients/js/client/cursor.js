@@ -47,6 +47,12 @@ export function parseCursor(text) {
   return { epoch, positions, closed: !!closed };
 }
 
+/**
+ * Whether one has not come as far as another, or cannot be compared with it.
+ * @param {Position | undefined} known @param {Position} at
+ */
+export const isBehind = (known, at) => known?.epoch !== at.epoch || known.offset < at.offset;
+
 /** The positions that a cursor names, as far as it can be read. @param {string | null | undefined} text */
 export const positionsIn = (text) => parseCursor(text ?? '')?.positions ?? new Map();
 

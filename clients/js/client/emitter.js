@@ -1,24 +1,31 @@
 /** What tells the application: an EventTarget whose listeners may also be given the value alone. */
 
+/** Before the type of an event that has all values as its `detail`. Listeners of `on` hear it first. */
+const ON = 'on ';
+
 export class Emitter extends EventTarget {
-  /** Whether each listener is told once only. @type {Map<string, Map<Function, boolean>>} */
-  #byType = new Map();
-  /** What is still to be told. @type {Array<{type: string, values: unknown[]}>} */
+  /** What hears for the listeners of `on`, by their types. @type {WeakMap<Function, Record<string, any>>} */
+  #heard = new WeakMap();
+  /** What is still to be told. @type {Array<[type: string, values: unknown[]]>} */
   #queue = [];
-  #telling = false;
 
   /**
    * @param {string} type @param {Function} listener
    * @param {{signal?: AbortSignal, once?: boolean}} [options] as of `addEventListener`
    * @returns {() => void} takes the listener away again.
    */
-  on(type, listener, { signal, once = false } = {}) {
+  on(type, listener, options) {
     const off = () => this.off(type, listener);
-    if (signal?.aborted) return off;
-    signal?.addEventListener('abort', off, { once: true });
-    let ofType = this.#byType.get(type);
-    if (!ofType) this.#byType.set(type, (ofType = new Map()));
-    ofType.set(listener, once);
+    off();
+    const heard = (/** @type {any} */ { detail }) => {
+      try {
+        listener(...detail);
+      } catch (error) {
+        report(error);
+      }
+    };
+    this.#heard.set(listener, { ...this.#heard.get(listener), [type]: heard });
+    this.addEventListener(ON + type, heard, options);
     return off;
   }
 
@@ -32,7 +39,7 @@ export class Emitter extends EventTarget {
 
   /** @param {string} type @param {Function} listener */
   off(type, listener) {
-    this.#byType.get(type)?.delete(listener);
+    this.removeEventListener(ON + type, this.#heard.get(listener)?.[type] ?? null);
   }
 
   /**
@@ -43,25 +50,13 @@ export class Emitter extends EventTarget {
    * @param {string} type @param {...unknown} values
    */
   tell(type, ...values) {
-    this.#queue.push({ type, values });
-    if (this.#telling) return;
-    this.#telling = true;
-    for (let next = this.#queue.shift(); next; next = this.#queue.shift())
-      this.#tellAll(next.type, next.values);
-    this.#telling = false;
-  }
-
-  /** @param {string} type @param {unknown[]} values */
-  #tellAll(type, values) {
-    for (const [listener, once] of [...(this.#byType.get(type) ?? [])]) {
-      if (once) this.off(type, listener);
-      try {
-        listener(...values);
-      } catch (error) {
-        report(error);
-      }
+    // The first of the queue is what is being told.
+    if (this.#queue.push([type, values]) > 1) return;
+    for (; this.#queue.length; this.#queue.shift()) {
+      const [type, values] = this.#queue[0];
+      this.dispatchEvent(new CustomEvent(ON + type, { detail: values }));
+      this.dispatchEvent(new CustomEvent(type, { detail: values[0] }));
     }
-    this.dispatchEvent(new CustomEvent(type, { detail: values[0] }));
   }
 }
 
@@ -71,8 +66,7 @@ export class Emitter extends EventTarget {
  */
 function report(error) {
   try {
-    if (typeof globalThis.reportError === 'function') globalThis.reportError(error);
-    else console.error(error);
+    (globalThis.reportError ?? console.error)(error);
   } catch {
     // Nor must a mistake in what is told of mistakes.
   }

@@ -1,106 +1,30 @@
 /** The client as applications see it: what they may ask of it, and what it tells them. */
 import { Channel } from './channel.js';
 import { formatCursor } from './cursor.js';
-import { Emitter } from './emitter.js';
 import { iterate } from './iteration.js';
 import { queryOf } from './query.js';
 import { randomId } from './random-id.js';
 import { Session } from './session.js';
 
-export class Encke extends Emitter {
-  #session;
+export class Encke extends Session {
   /** @type {Map<string, Channel>} */
   #channels = new Map();
   /** @type {unknown} */
   #error = null;
 
-  /** @param {import('../encke.d.ts').EnckeOptions} [options] */
-  constructor(options = {}) {
-    super();
-    this.#session = new Session(options, (type, ...values) => this.#told(type, values));
-  }
-
-  /** @param {string} type @param {any[]} values */
-  #told(type, values) {
+  /** Tells it to the listeners of the channel as well. @param {string} type @param {...any} values */
+  tell(type, ...values) {
+    const [value] = values;
     if (type === 'open') this.#error = null;
-    if (type === 'error') this.#error = values[0];
-    this.tell(type, ...values);
-    const channel = values[0]?.channel;
-    if (channel !== undefined) this.#channels.get(channel)?.tell(type, ...values);
-  }
-
-  /** @returns {'idle' | 'connecting' | 'open' | 'waiting' | 'closed'} */
-  get state() {
-    return this.#session.state;
-  }
-
-  /** @returns {string | null} */
-  get session() {
-    return this.#session.session;
-  }
-
-  /** Where to go on, in all channels: good for a later `cursor` option. @returns {string | null} */
-  get cursor() {
-    return this.#session.cursor;
-  }
-
-  /** The transport in use or tried next. @returns {string} */
-  get transport() {
-    return this.#session.transport;
-  }
-
-  /** The channels asked for, without the user's own. @returns {string[]} */
-  get channels() {
-    return this.#session.channels;
-  }
-
-  /**
-   * The user as far as the token or the cursor tells. It is not verified here, and is only good for showing.
-   * @returns {string | null}
-   */
-  get user() {
-    return this.#session.user;
+    if (type === 'error') this.#error = value;
+    super.tell(type, ...values);
+    this.#channels.get(value?.channel)?.tell(type, ...values);
   }
 
   /** All that a page may show of the connection, as of now. */
   get status() {
-    const { state, since, session, transport, user, retryAt, shared } = this.#session;
+    const { state, since, session, transport, user, retryAt, shared } = this;
     return { state, since, session, transport, user, retryAt, shared, error: this.#error };
-  }
-
-  /** Connects, and stays connected until `close()`, or until the server ends the session for good. */
-  connect() {
-    this.#session.connect();
-  }
-
-  /**
-   * Comes back on purpose: after a close, or to replace a connection at once. The preferred transport gets
-   * another chance.
-   */
-  reconnect() {
-    this.#session.reconnect();
-  }
-
-  /**
-   * Ends the session on purpose. The request goes over a connection of its own, so it does not wait for the
-   * held one. There is no coming back after it but `connect()` or `reconnect()`. Where other tabs share the
-   * session, they go on with it.
-   * @param {string} [reason]
-   * @returns {Promise<boolean>} true when the server says that everything of the session is freed, or other
-   * tabs go on with it; false when there was no session or no answer.
-   */
-  close(reason) {
-    return this.#session.close(reason);
-  }
-
-  /** @param {string[]} channels @returns {Promise<string[]>} all channels that the session now has. */
-  subscribe(channels) {
-    return this.#session.subscribe(channels);
-  }
-
-  /** @param {string[]} channels @returns {Promise<string[]>} all channels that the session now has. */
-  unsubscribe(channels) {
-    return this.#session.unsubscribe(channels);
   }
 
   /**
@@ -133,7 +57,7 @@ export class Encke extends Emitter {
    */
   publish(channel, data, options = {}) {
     const body = { channel, data, id: options.id ?? randomId() };
-    return this.#session.control('/v1/publish', () => body);
+    return this.control('/v1/publish', () => body);
   }
 
   /**
@@ -158,14 +82,13 @@ export class Encke extends Emitter {
    * @returns {Promise<any>}
    */
   #look(channel, what, query = {}) {
-    return this.#session.control('/v1/channels/' + encodeURIComponent(channel) + '/' + what + queryOf(query));
+    return this.control('/v1/channels/' + encodeURIComponent(channel) + '/' + what + queryOf(query));
   }
 
   /** @param {string | null} cursor @returns {Promise<void>} */
   async #acknowledge(cursor) {
-    const { session } = this;
-    if (cursor === null || session === null) return;
-    await this.#session.control('/v1/ack', () => ({ session: this.session, cursor }));
+    if (cursor !== null && this.session !== null)
+      await this.control('/v1/ack', () => ({ session: this.session, cursor }));
   }
 
   /** Tells the server that everything handed over so far was shown to the person. @returns {Promise<void>} */
@@ -179,9 +102,8 @@ export class Encke extends Emitter {
    * @param {{channel?: string, offset?: number, epoch?: string}} message
    * @returns {Promise<void>}
    */
-  shown(message) {
-    const { channel, offset, epoch } = message;
-    if (!channel?.startsWith('@') || offset === undefined || epoch === undefined) return Promise.resolve();
-    return this.#acknowledge(formatCursor([[channel, { epoch, offset }]]));
+  async shown({ channel, offset, epoch }) {
+    if (channel?.startsWith('@') && offset !== undefined && epoch !== undefined)
+      await this.#acknowledge(formatCursor([[channel, { epoch, offset }]]));
   }
 }

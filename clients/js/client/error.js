@@ -17,7 +17,7 @@ export class EnckeError extends Error {
   /** Whether the same request may succeed a little later. */
   get transient() {
     const { code, status } = /** @type {any} */ (this);
-    return status ? [408, 425, 429].includes(status) || status >= 500 : /^(network|timeout)$/.test(code);
+    return /^(408|425|429|5..|network|timeout)$/.test(status || code);
   }
 
   /** The address of the page that explains this. */
@@ -32,11 +32,11 @@ const TOLD_AS = { lost: 'network', no_answer: 'network', no_fresh_token: 'networ
 /**
  * An error of the client's own.
  * @param {string} text the name of its text, which is its code as well unless that is told as another
- * @param {{about?: string[], cause?: unknown}} [more]
+ * @param {unknown} [cause] @param {...string} about the addresses that it concerns
  */
-export const failure = (text, { about = [], cause } = {}) =>
+export const failure = (text, cause, ...about) =>
   new EnckeError(TOLD_AS[text] ?? text, textOf(text, about), { cause });
 
 /** What was thrown, which is the network's if it is none of these. @param {any} cause @returns {any} */
 export const asError = (cause) =>
-  cause instanceof EnckeError ? cause : failure('network', { cause });
+  cause instanceof EnckeError ? cause : failure('network', cause);

@@ -22,10 +22,8 @@ export async function* iterate(emitter, client, { signal } = {}) {
     wake();
   };
   const take = (/** @type {any} */ message) => {
-    if (waiting.push(message) > WAITING_MAX) {
-      failed = true;
-      end();
-    }
+    failed = waiting.push(message) > WAITING_MAX;
+    if (failed) over.abort();
     wake();
   };
   if (signal?.aborted) return;

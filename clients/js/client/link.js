@@ -1,6 +1,5 @@
 /** One data connection, as a transport sees it. */
 import { failure } from './error.js';
-import { parseJson } from './requests.js';
 import { ShortForm } from './short.js';
 
 /**
@@ -23,26 +22,16 @@ const ANSWER_WITHIN_MS = 10000;
  * @typedef {object} Host
  * @property {any} env time, chance, the network and the page, as the client was given them
  * @property {number | undefined} holdS how long a poll is to be held
- * @property {() => boolean} stopped whether what comes is not wanted any more
  * @property {(path: string, more?: Record<string, string | number>) => string} path a data connection's path,
  * with the query that says where to go on
  * @property {(path: string) => URL} address a path with the server in front
- * @property {(method: string, path: string, body: unknown, signal: AbortSignal, accept?: string) =>
- * Promise<Response>} request
+ * @property {import('./requests.js').Requests} requests
  * @property {(ms: number) => Promise<void>} sleep
  * @property {(event: any) => Ending | void} take takes in an event: how the connection has ended, if it has
  */
 
 export class Link {
   #controller = new AbortController();
-  /**
-   * Asks for a sign of life, where the server's own ones can not be seen.
-   * @type {(() => void) | undefined}
-   */
-  #probe;
-  #probedAt = 0;
-  #patienceMs = 0;
-  #guarded = false;
   #heartbeatMs = 20000;
   form = new ShortForm();
   openedAt = 0;
@@ -61,19 +50,15 @@ export class Link {
     this.host = host;
   }
 
+  /** Whether what comes is not wanted any more. */
   get stopped() {
-    return this.host.stopped();
+    return this.signal.aborted;
   }
 
   /** @param {unknown} [why] */
   end(why) {
     this.ask = null;
     this.#controller.abort(why);
-  }
-
-  /** A request of this connection's own, which ends with it. @param {string} path @param {string} [accept] */
-  get(path, accept) {
-    return this.host.request('GET', path, undefined, this.signal, accept);
   }
 
   /**
@@ -83,12 +68,12 @@ export class Link {
    * @returns {Promise<any>}
    */
   async json(method, path, withinMs = ANSWER_WITHIN_MS) {
-    const { env, request } = this.host;
-    const timer = env.setTimeout(() => this.end(failure('timeout')), withinMs);
+    const { env, requests } = this.host;
+    const callOff = env.after(withinMs, () => this.end(failure('timeout')));
     try {
-      return parseJson(await (await request(method, path, undefined, this.signal)).text());
+      return await requests.json(method, path, undefined, this.signal);
     } finally {
-      env.clearTimeout(timer);
+      callOff();
     }
   }
 
@@ -114,7 +99,7 @@ export class Link {
     return new Promise((resolve, reject) => {
       this.signal.addEventListener('abort', () => reject(this.signal.reason));
       const take = (/** @type {() => any} */ read) => {
-        if (this.stopped || this.signal.aborted) return;
+        if (this.signal.aborted) return;
         this.heard();
         try {
           const ending = this.take(read());
@@ -135,10 +120,11 @@ export class Link {
   /**
    * Takes in an event as all streams write it.
    * @param {any} event
-   * @returns {Ending | void} how the connection has ended, if this was the end.
+   * @returns {Ending | void} how the connection has ended, if this was the end. It throws why it was given
+   * up, if it was.
    */
   take(event) {
-    if (this.stopped) return;
+    this.signal.throwIfAborted();
     event = this.form.read(event);
     if (event.event === 'open') {
       this.form.begin(event);
@@ -149,6 +135,12 @@ export class Link {
   }
 
   /**
+   * There is a reason to doubt that this connection is alive: a stream that should have been heard of by now
+   * has to prove it, or is started anew.
+   */
+  look = () => {};
+
+  /**
    * Guards a stream: it has to open in time, and must not fall silent. A page's timers may be held back to
    * one a minute; a probe is therefore always given its time, while a server's own heartbeats come with the
    * stream and need none.
@@ -156,53 +148,44 @@ export class Link {
    * @returns {() => void} stops guarding.
    */
   guard(probe) {
-    const { env } = this.host;
-    this.#probe = probe;
-    this.#guarded = true;
-    this.heard();
-    /** @type {any} */
-    let timer;
-    const look = () => {
-      const left = this.#left();
+    const { now, after } = this.host.env;
+    let probedAt = 0;
+    let patienceMs = 0;
+    let callOff = () => {};
+    const ask = (/** @type {number} */ ms) => {
+      probedAt = now();
+      patienceMs = ms;
+      probe?.();
+    };
+    /** How long the stream may go on without another word, in milliseconds. */
+    const left = () => {
+      const { heardAt } = this;
+      const beat = this.#heartbeatMs;
+      const silent = now() - heardAt;
+      if (!this.openedAt) return OPEN_WITHIN_MS - silent;
+      if (!probe) return 2.5 * beat - silent;
+      if (probedAt <= heardAt) {
+        if (silent < beat) return beat - silent;
+        ask(1.5 * beat);
+      }
+      return probedAt + patienceMs - heardAt - silent;
+    };
+    const watch = () => {
+      const ms = left();
       // How long is left changes when the stream opens, so the next look is no later than the shortest time.
-      if (left > 0) timer = env.setTimeout(look, Math.min(left, OPEN_WITHIN_MS));
+      if (ms > 0) callOff = after(Math.min(ms, OPEN_WITHIN_MS), watch);
       else this.end(failure(this.openedAt ? 'silent' : 'no_open'));
     };
-    look();
-    return () => {
-      this.#guarded = false;
-      env.clearTimeout(timer);
+    this.look = () => {
+      if (!this.openedAt || now() - this.heardAt <= 1.2 * this.#heartbeatMs) return;
+      if (probe) ask(OPEN_WITHIN_MS);
+      else this.end(failure('anew'));
     };
-  }
-
-  /** How long the stream may go on without another word, in milliseconds. */
-  #left() {
-    const { heardAt } = this;
-    const silent = this.host.env.now() - heardAt;
-    if (!this.openedAt) return OPEN_WITHIN_MS - silent;
-    if (!this.#probe) return 2.5 * this.#heartbeatMs - silent;
-    if (this.#probedAt <= heardAt) {
-      if (silent < this.#heartbeatMs) return this.#heartbeatMs - silent;
-      this.#askAround(1.5 * this.#heartbeatMs);
-    }
-    return this.#probedAt + this.#patienceMs - heardAt - silent;
-  }
-
-  /** @param {number} patienceMs */
-  #askAround(patienceMs) {
-    this.#probedAt = this.host.env.now();
-    this.#patienceMs = patienceMs;
-    this.#probe?.();
-  }
-
-  /**
-   * There is a reason to doubt that this connection is alive: a stream that should have been heard of by now
-   * has to prove it, or is started anew.
-   */
-  look() {
-    if (!this.#guarded || !this.openedAt || this.host.env.now() - this.heardAt <= 1.2 * this.#heartbeatMs)
-      return;
-    if (this.#probe) this.#askAround(OPEN_WITHIN_MS);
-    else this.end(failure('anew'));
+    this.heard();
+    watch();
+    return () => {
+      this.look = () => {};
+      callOff();
+    };
   }
 }

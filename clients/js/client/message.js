@@ -7,12 +7,13 @@ export const hasPosition = ({ channel, offset, epoch }) =>
   typeof channel === 'string' && Number.isSafeInteger(offset) && typeof epoch === 'string';
 
 /**
- * @param {any} event
- * @param {(type: string, ...values: unknown[]) => void} emit tells the application
+ * @param {any} message
+ * @param {(type: string, ...values: unknown[]) => void} tell tells the application
  */
-export function tellMessage({ event: _, ...message }, emit) {
-  if (message.type === undefined) return; // It is of a kind that is not known, and only counts.
-  if (message.type !== 'page') emit('message', message);
-  else if (safeUrl(message.url) !== null) emit('page', message);
-  else emit('error', failure('bad_url'));
+export function tellMessage(message, tell) {
+  const { type, url } = message;
+  if (type === undefined) return; // It is of a kind that is not known, and only counts.
+  if (type !== 'page') tell('message', message);
+  else if (safeUrl(url)) tell('page', message);
+  else tell('error', failure('bad_url'));
 }

@@ -2,19 +2,14 @@
 
 /**
  * @param {any} window undefined outside of pages
- * @param {{online: () => void, hide: () => void, show: (event: any) => void, visible: () => void}} listeners
+ * @param {Record<string, (event: any) => void>} listeners by the types of events
  * @returns {AbortController} takes the listeners away again.
  */
-export function listenToPage(window, { online, hide, show, visible }) {
+export function listenToPage(window, listeners) {
   const listening = new AbortController();
-  const document = window?.document;
-  const changed = () => document.visibilityState === 'visible' && visible();
-  for (const [target, type, listener] of [
-    [window, 'online', online],
-    [window, 'pagehide', hide],
-    [window, 'pageshow', show],
-    [document, 'visibilitychange', changed],
-  ])
+  for (const [type, listener] of Object.entries(listeners)) {
+    const target = type === 'visibilitychange' ? window?.document : window;
     target?.addEventListener?.(type, listener, listening);
+  }
   return listening;
 }

@@ -10,15 +10,14 @@ import { failure } from './error.js';
  * @returns {string | null}
  */
 export function safeUrl(url) {
-  if (typeof url !== 'string' || /[\u0000-\u0020\u007f-\u009f]/.test(url)) return null;
   try {
-    const parsed = new URL(url);
-    return (parsed.protocol === 'https:' || parsed.protocol === 'http:') && parsed.host !== ''
-      ? parsed.href
-      : null;
+    const { protocol, host, href } = new URL(/** @type {any} */ (url));
+    if (typeof url === 'string' && !/[\0- \x7f-\x9f]/.test(url) && /^https?:$/.test(protocol) && host)
+      return href;
   } catch {
-    return null;
+    // It is no address.
   }
+  return null;
 }
 
 /** The page that each container is still waiting for. @type {WeakMap<Element, () => void>} */
@@ -47,47 +46,45 @@ const loading = new WeakMap();
  * @returns {Promise<HTMLIFrameElement | null>} the frame when it has loaded; null when another page took its
  * place before that.
  */
-export function showPage(container, message, options = {}) {
-  const url = safeUrl(message.url);
-  if (url === null)
-    return Promise.reject(failure('bad_url'));
+export async function showPage(container, message, options = {}) {
+  const src = safeUrl(message.url);
+  if (!src) throw failure('bad_url');
   loading.get(container)?.();
+  const { origin, host } = new URL(src);
   const document = container.ownerDocument;
-  const frame = document.createElement('iframe');
-  const foreign = new URL(url).origin !== document.defaultView?.location.origin;
-  frame.setAttribute(
-    'sandbox',
-    options.sandbox ?? 'allow-scripts allow-forms allow-popups' + (foreign ? ' allow-same-origin' : ''),
-  );
-  frame.setAttribute('referrerpolicy', 'no-referrer');
-  frame.setAttribute('title', options.title ?? 'Page from ' + new URL(url).host);
-  const acknowledge = once(() =>
+  const foreign = origin !== document.defaultView?.location.origin;
+  // An address that differs only in its fragment would not load anew in a frame that is used again, hence a
+  // new frame each time.
+  const frame = Object.assign(document.createElement('iframe'), {
+    sandbox:
+      options.sandbox ?? 'allow-scripts allow-forms allow-popups' + (foreign ? ' allow-same-origin' : ''),
+    referrerPolicy: 'no-referrer',
+    title: options.title ?? 'Page from ' + host,
+    src,
+  });
+  let shown = () => {
+    shown = () => {};
     // A failed acknowledgement has been told to the client's `error` listeners already.
-    whenVisible(document, () => frame.isConnected && options.client?.shown(message).catch(() => {})),
-  );
-  listen(frame, acknowledge);
+    whenVisible(document, () => frame.isConnected && options.client?.shown(message).catch(() => {}));
+  };
+  listen(frame, () => shown());
   return new Promise((resolve) => {
     loading.set(container, () => resolve(null));
     frame.addEventListener('load', () => {
       loading.delete(container);
       resolve(frame);
-      if (options.shown === 'loaded') acknowledge();
+      if (options.shown === 'loaded') shown();
     }, { once: true });
-    // An address that differs only in its fragment would not load anew in a frame that is used again, hence a
-    // new frame each time.
-    frame.setAttribute('src', url);
     container.replaceChildren(frame);
-    if (options.link) container.append(linkTo(document, url, options.link, acknowledge));
+    if (options.link)
+      container.append(
+        Object.assign(document.createElement('a'), {
+          href: src, target: '_blank', rel: 'noopener noreferrer', textContent: options.link,
+          // Who follows it has the page in a window of its own.
+          onclick: () => shown(),
+        }),
+      );
   });
-}
-
-/** @param {() => void} then */
-function once(then) {
-  let done = false;
-  return () => {
-    if (!done) then();
-    done = true;
-  };
 }
 
 /**
@@ -105,28 +102,16 @@ function listen(frame, shown) {
   window?.addEventListener('message', listener);
 }
 
-/** @param {Document} document @param {string} url @param {string} text @param {() => void} followed */
-function linkTo(document, url, text, followed) {
-  const link = document.createElement('a');
-  link.setAttribute('href', url);
-  link.setAttribute('target', '_blank');
-  link.setAttribute('rel', 'noopener noreferrer');
-  link.textContent = text;
-  // Who follows it has the page in a window of its own.
-  link.addEventListener('click', followed);
-  return link;
-}
-
 /**
  * A page that loaded in a hidden tab was not seen by the user yet. @param {Document} document @param {() =>
  * void} then
  */
 function whenVisible(document, then) {
-  if (document.visibilityState !== 'hidden') return then();
   const check = () => {
     if (document.visibilityState === 'hidden') return;
     document.removeEventListener('visibilitychange', check);
     then();
   };
   document.addEventListener('visibilitychange', check);
+  check();
 }

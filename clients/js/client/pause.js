@@ -13,11 +13,10 @@ export class Pause {
 
   /** @param {number} ms @returns {Promise<void>} */
   wait(ms) {
-    const { setTimeout, clearTimeout } = this.#env;
     return new Promise((resolve) => {
-      const timer = setTimeout(() => this.end(), ms);
+      const callOff = this.#env.after(ms, () => this.end());
       this.end = () => {
-        clearTimeout(timer);
+        callOff();
         this.end = () => false;
         resolve();
         return true;

@@ -35,8 +35,9 @@ export function laterMs(askedMs, random) {
  * @param {unknown} askedMs @param {() => number} random
  */
 export function closedMs(askedMs, random) {
-  return typeof askedMs === 'number' && Number.isFinite(askedMs) && askedMs >= 0
-    ? laterMs(Math.min(askedMs, RETRY_MAX_MS), random)
+  const asked = /** @type {number} */ (askedMs);
+  return Number.isFinite(asked) && asked >= 0
+    ? laterMs(Math.min(asked, RETRY_MAX_MS), random)
     : 500 + 4500 * random();
 }
 

@@ -13,18 +13,19 @@ const ANSWER_WITHIN_MS = 20000;
 /** @param {import('./link.js').Link} link @returns {Promise<Ending>} */
 export async function receive(link) {
   const { env, holdS, sleep } = link.host;
-  const [held, withinMs] =
-    holdS === undefined ? [{}, SILENCE_MS] : [{ hold_s: holdS }, holdS * 1000 + ANSWER_WITHIN_MS];
   // The first poll is not held, so that the session and the cursor are known at once.
   let { ending } = await ask(link, 'open');
   while (!ending) {
     const askedAt = env.now();
     let said;
-    ({ ending, said } = await ask(link, 'session', held, withinMs));
+    ({ ending, said } =
+      holdS === undefined
+        ? await ask(link, 'session', {}, SILENCE_MS)
+        : await ask(link, 'session', { hold_s: holdS }, holdS * 1000 + ANSWER_WITHIN_MS));
     if (!ending && !said && link.heardAt - askedAt < 1000) {
       // Something answers without holding. Asking again at once would be a busy loop over the network.
       await sleep(1000);
-      if (link.stopped) return { kind: 'final' };
+      link.signal.throwIfAborted();
     }
   }
   return ending;
@@ -48,15 +49,20 @@ export const look = async (link) => (await ask(link, 'session')).ending;
 async function ask(link, event, query = { hold_s: 0 }, withinMs) {
   const answer = await link.json('GET', link.host.path('/v1/poll', query), withinMs);
   const { session, close_key, expiring, unsubscribed = [], gaps = [], messages = [], cursor, close } = answer;
+  /** @type {Ending | void} */
+  let ending;
+  const take = (/** @type {string} */ event, /** @type {any[]} */ ...all) => {
+    for (const one of all) if (one) ending = link.take({ ...one, event });
+  };
   link.heard();
-  link.take({ event, session, close_key });
-  if (expiring) link.take({ ...expiring, event: 'expiring' });
-  for (const told of unsubscribed) link.take({ ...told, event: 'unsubscribed' });
-  for (const gap of gaps) link.take({ ...gap, event: 'gap' });
+  take(event, { session, close_key });
+  take('expiring', expiring);
+  take('unsubscribed', ...unsubscribed);
+  take('gap', ...gaps);
   if (messages.length) link.form.begin(answer);
-  for (const message of messages) link.take({ ...link.form.read(message), event: 'message' });
-  link.take({ event: 'cursor', cursor });
-  const ending = close && link.take({ ...close, event: 'close' });
-  const said = unsubscribed.length || gaps.length || messages.length;
-  return { ending: link.stopped ? { kind: 'final' } : ending, said };
+  take('message', ...messages.map((/** @type {any} */ message) => link.form.read(message)));
+  take('cursor', { cursor });
+  take('close', close);
+  link.signal.throwIfAborted();
+  return /** @type {any} */ ({ ending, said: unsubscribed.length + gaps.length + messages.length });
 }

@@ -1,5 +1,5 @@
 /** What a client follows, and how far it has come in each channel. */
-import { formatCursor, parseCursor, positionsIn } from './cursor.js';
+import { formatCursor, isBehind, parseCursor, positionsIn } from './cursor.js';
 
 /** @typedef {import('./cursor.js').Position} Position */
 
@@ -114,7 +114,7 @@ export class Positions {
     let behind = false;
     for (const [channel, at] of positionsIn(cursor)) {
       const known = this.at.get(channel);
-      if (known?.epoch === at.epoch && known.offset <= at.offset) continue;
+      if (known && !isBehind(at, known)) continue;
       if (!isOwn(channel)) this.want([channel]);
       this.at.set(channel, at);
       this.#epoch ??= at.epoch;
@@ -165,10 +165,10 @@ export class Positions {
    * @returns {boolean} whether it is wanted, and new.
    */
   pass({ channel, offset, epoch }) {
-    const known = this.at.get(channel);
-    if (this.unwanted.has(channel) || (known?.epoch === epoch && known.offset >= offset)) return false;
-    this.at.set(channel, { epoch, offset });
-    return true;
+    const at = { epoch, offset };
+    const isNew = !this.unwanted.has(channel) && isBehind(this.at.get(channel), at);
+    if (isNew) this.at.set(channel, at);
+    return isNew;
   }
 
   /**
@@ -179,7 +179,7 @@ export class Positions {
   skip({ channel, to }) {
     const known = this.at.get(channel);
     if (known && Number.isSafeInteger(to)) return this.pass({ channel, epoch: known.epoch, offset: to });
-    return typeof channel === 'string' && !this.unwanted.has(channel);
+    return !this.unwanted.has(channel);
   }
 
   /**

@@ -48,54 +48,46 @@ export class Requests {
    * @param {string} method
    * @param {string} path
    * @param {unknown} body
-   * @param {AbortSignal} signal
+   * @param {AbortSignal} signal whose reason is what counts when it ends the request
    * @param {string} [accept]
    * @returns {Promise<Response>} one of the 2xx; everything else is thrown.
    */
   async send(method, path, body, signal, accept = 'application/json') {
-    const token = this.#token.text;
-    /** @type {Record<string, string>} */
-    const headers = { accept };
-    if (token) headers.authorization = 'Bearer ' + token;
-    if (body) headers['content-type'] = 'application/json';
+    const { text, hasSource } = this.#token;
     /** @type {Response} */
     let response;
     try {
       response = await this.#env.fetch(this.#base + path, {
-        method, headers, signal,
+        method, signal,
+        headers: {
+          accept,
+          ...(text && { authorization: 'Bearer ' + text }),
+          ...(body ? { 'content-type': 'application/json' } : null),
+        },
         body: body && JSON.stringify(body),
         cache: 'no-store',
         // With a token, the cookie of the last login in this browser must not count.
-        credentials: this.#credentials ?? (token ? 'omit' : 'same-origin'),
+        credentials: this.#credentials ?? (text ? 'omit' : 'same-origin'),
       });
     } catch (cause) {
-      const error = signal.aborted || (await this.#unreachable(cause));
-      throw signal.aborted ? signal.reason : error;
+      throw signal.aborted ? cause : await this.#unreachable(cause);
     }
     this.#answered = true;
     if (response.ok) return response;
-    throw await this.#refusal(response);
-  }
-
-  /** @param {Response} response one that is not of the 2xx */
-  async #refusal(response) {
+    const { status, headers } = response;
     let told;
     try {
-      told = JSON.parse(await response.text())?.error;
+      told = JSON.parse(await response.text()).error;
     } catch {
       // A proxy answers in its own words; the status says enough.
     }
-    const { status, headers } = response;
     const { code = status === 404 ? 'not_found' : 'http_' + status, message = code } = told ?? {};
-    const tokenless = status === 401 && !this.#token.text && !this.#token.hasSource;
-    const text =
-      status === 404 && code === 'not_found'
-        ? failure(code, { about: [this.#server] }).message
-        : tokenless
-          ? failure('no_token').message
-          : message;
-    const retry = retryAfterMs(headers.get('retry-after'), this.#env.now());
-    return new EnckeError(code, text, { status, retryAfterMs: retry });
+    const own = status === 404 && code === 'not_found' ? failure(code, 0, this.#server)
+      : status === 401 && !text && !hasSource ? failure('no_token') : { message };
+    throw new EnckeError(code, own.message, {
+      status,
+      retryAfterMs: retryAfterMs(headers.get('retry-after'), this.#env.now()),
+    });
   }
 
   /** The origin of this page, if it is one. @returns {string | undefined} */
@@ -103,7 +95,7 @@ export class Requests {
     return this.#env.window?.location?.origin;
   }
 
-  /** The server's origin and prefix, as a person would write them. */
+  /** The server's origin and prefix, as a person would write them. @returns {string} */
   get #server() {
     return this.#base || (this.#origin ?? '');
   }
@@ -113,18 +105,24 @@ export class Requests {
    * is not read gets one, and no other ever did, then this page's origin is refused.
    * @param {unknown} cause
    */
-  async #unreachable(cause) {
-    const [origin, server] = [this.#origin, this.#server];
-    const unreachable = failure('no_answer', { about: [server], cause });
+  #unreachable(cause) {
+    const origin = this.#origin;
+    const server = this.#server;
+    const unreachable = failure('no_answer', cause, server);
     if (this.#answered || !origin || (server + '/').startsWith(origin + '/')) return unreachable;
-    try {
-      await this.#env.fetch(server + '/client.js', {
-        method: 'HEAD', mode: 'no-cors', cache: 'no-store', signal: this.#env.timeout(PROBE_WITHIN_MS),
-      });
-    } catch {
-      return unreachable;
-    }
-    return failure('origin_refused', { about: [server, origin] });
+    return this.#env
+      .fetch(server + '/client.js', {
+        method: 'HEAD', mode: 'no-cors', cache: 'no-store', signal: AbortSignal.timeout(PROBE_WITHIN_MS),
+      })
+      .then(() => failure('origin_refused', cause, server, origin), () => unreachable);
+  }
+
+  /**
+   * Asks for JSON, in the way of `send`.
+   * @param {Parameters<Requests['send']>} asked @returns {Promise<any>}
+   */
+  async json(...asked) {
+    return parseJson(await (await this.send(...asked)).text());
   }
 
   /**
@@ -138,19 +136,21 @@ export class Requests {
    * @returns {Promise<any>}
    */
   async control(path, body, ask, tries = CONTROL_TRIES) {
-    const { random, setTimeout, clearTimeout } = this.#env;
+    const { random, after } = this.#env;
     let renewed = false;
     for (let failures = 1; ; failures++) {
       const abort = new AbortController();
       const { signal } = abort;
-      const timer = setTimeout(() => abort.abort(failure('timeout')), CONTROL_WITHIN_MS);
+      const callOff = after(CONTROL_WITHIN_MS, () => abort.abort(failure('timeout')));
       let error;
       try {
-        return await ((failures < 2 && ask(path, body?.(), signal)) || this.#post(path, body, signal));
+        const words = body?.();
+        return await ((failures < 2 && ask(path, words, signal)) ||
+          this.json(body ? 'POST' : 'GET', path, words, signal));
       } catch (thrown) {
         error = asError(signal.aborted ? signal.reason : thrown);
       } finally {
-        clearTimeout(timer);
+        callOff();
       }
       if (error.status === 401 && !renewed && this.#token.hasSource) {
         renewed = true;
@@ -158,13 +158,7 @@ export class Requests {
       }
       if (!error.transient || failures >= tries) throw error;
       const wait = Math.max(pauseMs(failures + 1, random), laterMs(error.retryAfterMs, random));
-      await new Promise((resolve) => setTimeout(resolve, wait));
+      await new Promise((resolve) => after(wait, /** @type {any} */ (resolve)));
     }
-  }
-
-  /** @param {string} path @param {(() => unknown) | undefined} body @param {AbortSignal} signal */
-  async #post(path, body, signal) {
-    const response = await this.send(body ? 'POST' : 'GET', path, body?.(), signal);
-    return parseJson(await response.text());
   }
 }

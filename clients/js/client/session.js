@@ -1,13 +1,13 @@
 /**
  * The life of a session: it holds a data connection (a WebSocket, SSE read by `fetch`, long polls, or a
  * forever frame), remembers how far it has come in every channel, comes back by itself when the connection is
- * lost, and stays away when the session was ended on purpose. Not what an application calls: that is
- * `encke.js`.
+ * lost, and stays away when the session was ended on purpose. What an application calls is in `encke.js`,
+ * which this is the ground of.
  */
-import { Beacon } from './beacon.js';
+import { Emitter } from './emitter.js';
 import { endingOf, isOfChannels } from './ending.js';
 import { environment } from './env.js';
-import { EnckeError, asError, failure } from './error.js';
+import { asError, failure } from './error.js';
 import { Link } from './link.js';
 import { Memory } from './memory.js';
 import { hasPosition, tellMessage } from './message.js';
@@ -30,18 +30,24 @@ import { BLIND, TRANSPORTS, transportsOf } from './transports.js';
 const CLOSE_TRIES = 3;
 /** A connection that held this long was a good one: the failure after it is the first in a row. */
 const STABLE_MS = 5000;
+/** What goes wrong is told to the `error` listeners. */
+const told = () => {};
 
 /** @typedef {import('./link.js').Ending} Ending */
 
-export class Session {
+export class Session extends Emitter {
   #options;
   #base;
   #env;
-  #emit;
+  /** @type {'idle' | 'connecting' | 'open' | 'waiting' | 'closed'} */
   #state = 'idle';
   /** @type {string | null} */
   #session = null;
-  #beacon = new Beacon();
+  /**
+   * What entitles a request without a token to end the session, by the session: a poll says it once in it.
+   * @type {Record<string, string | undefined>}
+   */
+  #closeKeys = {};
   #token;
   #tokenTried = false;
   #requests;
@@ -60,6 +66,8 @@ export class Session {
   #nth = 0;
   /** The current life of the data connection, over all its attempts. @type {{stopped: boolean} | null} */
   #run = null;
+  /** What each data connection may ask of this. @type {import('./link.js').Host} */
+  #host;
   /** The current data connection. @type {Link | null} */
   #link = null;
   /** Whether the one before was given up while its request was under way, which may arrive after the next. */
@@ -73,13 +81,10 @@ export class Session {
   /** @type {AbortController | null} */
   #listening = null;
 
-  /**
-   * @param {import('../encke.d.ts').EnckeOptions} options
-   * @param {(type: string, ...values: unknown[]) => void} emit tells the application
-   */
-  constructor(options, emit) {
+  /** @param {import('../encke.d.ts').EnckeOptions} [options] */
+  constructor(options = {}) {
+    super();
     this.#options = options;
-    this.#emit = emit;
     this.#base = (options.url ?? defaultServer()).replace(/\/+$/, '');
     this.#env = environment(/** @type {any} */ (options).env);
     this.since = this.#env.now();
@@ -87,18 +92,25 @@ export class Session {
     this.#token = new Token(options);
     this.#requests = new Requests(this.#env, this.#base, this.#token, options.credentials);
     this.#positions = new Positions(options.channels);
-    this.#memory = new Memory(this.#env, this.#base, options, () => this);
+    this.#memory = new Memory(this.#env, this.#base, options, this);
     this.#transports = transportsOf(options.transport);
+    this.#host = {
+      env: this.#env,
+      holdS: options.holdS,
+      requests: this.#requests,
+      path: (path, more) => this.#dataPath(path, more),
+      address: (path) => new URL(this.#base + path, this.#env.window?.location?.href),
+      sleep: (ms) => this.#pause.wait(ms),
+      take: (event) => this.#take(event),
+    };
     const cursor = options.cursor ?? this.#memory.cursor;
     if (cursor) this.#adopt(cursor);
   }
 
-  /** @returns {'idle' | 'connecting' | 'open' | 'waiting' | 'closed'} */
   get state() {
-    return /** @type {any} */ (this.#state);
+    return this.#state;
   }
 
-  /** @returns {string | null} */
   get session() {
     return this.#session;
   }
@@ -139,31 +151,35 @@ export class Session {
     return this.#own ?? this.#positions;
   }
 
+  /** Connects, and stays connected until `close()`, or until the server ends the session for good. */
   connect() {
-    if (this.#closing) {
-      this.#closing.then(() => this.connect());
-    } else if (this.#state === 'idle' || this.#state === 'closed') {
-      this.#start();
-    }
+    if (this.#closing) this.#closing.then(() => this.connect());
+    else if (this.#isAway) this.#start();
   }
 
+  /**
+   * Comes back on purpose: after a close, or to replace a connection at once. The preferred transport gets
+   * another chance.
+   */
   reconnect() {
-    if (this.#closing) {
-      this.#closing.then(() => this.reconnect());
-      return;
-    }
-    if (this.#state === 'closed') this.#session = null;
+    if (this.#closing) return void this.#closing.then(() => this.reconnect());
     this.#stop();
     this.#nth = 0;
     this.#start();
   }
 
-  /** @param {string} [reason] @returns {Promise<boolean>} */
+  /**
+   * Ends the session on purpose. The request goes over a connection of its own, so it does not wait for the
+   * held one. There is no coming back after it but `connect()` or `reconnect()`. Where other tabs share the
+   * session, they go on with it.
+   * @param {string} [reason]
+   * @returns {Promise<boolean>} true when the server says that everything of the session is freed, or other
+   * tabs go on with it; false when there was no session or no answer.
+   */
   close(reason) {
-    this.#closing ??= this.#closeOnPurpose(reason).finally(() => {
+    return (this.#closing ??= this.#closeOnPurpose(reason).finally(() => {
       this.#closing = null;
-    });
-    return this.#closing;
+    }));
   }
 
   /** @param {string[]} channels @returns {Promise<string[]>} all channels that the session now has. */
@@ -176,7 +192,7 @@ export class Session {
     } catch (error) {
       // A channel that the server refuses must not be asked for again by every reconnect. One that was
       // wanted before is not given up because another was refused.
-      if (!(error instanceof EnckeError && error.transient)) for (const undo of giveUp) undo?.();
+      if (!(/** @type {any} */ (error).transient)) for (const undo of giveUp) undo?.();
       throw error;
     }
   }
@@ -187,17 +203,16 @@ export class Session {
     return this.#leave(channels);
   }
 
-  /** No tab follows these any more. @param {string[]} channels */
-  #giveUp(channels) {
-    // What goes wrong is told to the `error` listeners.
-    this.#leave(channels).catch(() => {});
-  }
-
   /** Unsubscribes from what no other tab follows. @param {string[]} channels */
   #leave(channels) {
     const left = channels.filter((channel) => !this.#tabs?.othersFollow(channel));
     this.#positions.unwant(left);
     return this.#changeChannels('/v1/unsubscribe', left);
+  }
+
+  /** Leaves what other tabs followed, unless this page does. @param {string[]} channels */
+  #giveUp(channels) {
+    this.#leave(channels.filter((channel) => !this.#own?.follows(channel))).catch(told);
   }
 
   /**
@@ -211,16 +226,20 @@ export class Session {
     try {
       return await this.#requests.control(path, body, (...question) => this.#link?.ask?.(...question), tries);
     } catch (error) {
-      this.#emit('error', error);
+      this.tell('error', error);
       throw error;
     }
+  }
+
+  /** Whether it is not connected, and will not be by itself. */
+  get #isAway() {
+    return this.#state === 'idle' || this.#state === 'closed';
   }
 
   #start() {
     const run = { stopped: false };
     this.#run = run;
-    this.#hidden = false;
-    this.#tokenTried = false;
+    this.#hidden = this.#tokenTried = false;
     this.#listen();
     this.#setState('connecting');
     // A listener of the state may have stopped it already.
@@ -230,84 +249,74 @@ export class Session {
   /** Ends the data connection and its coming back, without a word to the server. */
   #stop() {
     if (this.#run) this.#run.stopped = true;
-    this.#run = null;
     this.#link?.end();
-    this.#link = null;
+    this.#run = this.#link = null;
     this.#pause.end();
   }
 
   /** @param {{stopped: boolean}} run */
   async #keepConnected(run) {
-    let failures = 0;
-    while (!run.stopped) {
-      const link = this.#makeLink(run);
+    for (let failures = 0; !run.stopped; ) {
+      const link = new Link(this.#host);
       let ending = await this.#receive(link);
       // A browser may not tell why it was refused. The same is asked for by a poll that does not wait, which
       // finds nothing when it is but the transport that is wrong.
       const isLast = this.#nth === this.#transports.length - 1;
       const isBlind = BLIND.includes(this.#transports[this.#nth]);
       if (ending.kind === 'unfit' && isLast && isBlind && !run.stopped)
-        ending = (await this.#receive(this.#makeLink(run), lookOnce)) ?? ending;
+        ending = (await this.#receive(new Link(this.#host), lookOnce)) ?? ending;
+      if (ending.error?.status === 401 && !run.stopped) ending = await this.#renewToken(ending);
       if (run.stopped) return;
-      if (ending.error?.status === 401) ending = await this.#renewToken(ending.error);
-      if (run.stopped) return;
-      if (ending.kind === 'final') return this.#finish(ending.code ?? '', ending.reason ?? '', ending.error);
+      const { kind, error, afterMs = 0 } = ending;
+      if (kind === 'final') return this.#finish(ending);
       // While the session is being closed on purpose a lost connection stays lost; the answer to the close
       // ends this run.
       if (this.#closing) return;
-      if (ending.error) this.#emit('error', ending.error);
+      if (error) this.tell('error', error);
       // A listener may have started another run, whose transport is not for this one to choose.
       if (run.stopped) return;
       if (link.openedAt && this.#env.now() - link.openedAt >= STABLE_MS) failures = 0;
-      failures = ending.kind === 'pause' ? failures : failures + 1;
-      if (ending.kind === 'unfit' && !isLast) {
+      if (kind !== 'pause') failures++;
+      if (kind === 'unfit' && !isLast) {
         this.#nth++;
-        failures = Math.min(failures, 1);
+        failures = 1;
       }
-      const pause = ending.kind === 'pause' ? 0 : pauseMs(failures, this.#env.random);
-      const wait = Math.max(pause, ending.afterMs ?? 0);
-      this.#setState(wait > 0 ? 'waiting' : 'connecting');
-      // A pause that a listener has ended before it began would stand in the way of a later one.
-      this.retryAt = this.#env.now() + wait;
-      if (wait > 0 && !run.stopped) await this.#pause.wait(wait);
-      this.retryAt = null;
+      const wait = Math.max(kind === 'pause' ? 0 : pauseMs(failures, this.#env.random), afterMs);
+      if (wait > 0) {
+        this.#setState('waiting');
+        // A pause that a listener has ended before it began would stand in the way of a later one.
+        this.retryAt = this.#env.now() + wait;
+        if (!run.stopped) await this.#pause.wait(wait);
+        this.retryAt = null;
+      }
       if (run.stopped || this.#closing) return;
       this.#setState('connecting');
     }
   }
 
-  /** @param {{stopped: boolean}} run */
-  #makeLink(run) {
-    return new Link({
-      env: this.#env,
-      holdS: this.#options.holdS,
-      stopped: () => run.stopped,
-      path: (path, more) => this.#dataPath(path, more),
-      address: (path) => new URL(this.#base + path, this.#env.window?.location?.href),
-      request: (...asked) => this.#requests.send(...asked),
-      sleep: (ms) => this.#pause.wait(ms),
-      take: (event) => this.#take(run, event),
-    });
-  }
-
   /**
    * Serves one data connection until it ends.
-   * @template {Ending | null} T
+   * @template {Ending | undefined} T
    * @param {Link} link
    * @param {(link: Link) => Promise<T>} [transport]
    * @returns {Promise<T | Ending>}
    */
   async #receive(link, transport = /** @type {any} */ (TRANSPORTS[this.#transports[this.#nth]])) {
+    const { signal } = link;
     this.#link = link;
     try {
-      if (!this.#token.text && this.#token.hasSource) await this.#token.fetch();
-      if (link.stopped) return { kind: 'final' };
+      if (!this.#token.text) await this.#token.fetch();
+      signal.throwIfAborted();
       this.#tabs ??= this.#share();
       if (this.#tabs && !this.#tabs.leads) return await this.#tabs.follow(link);
-      if (this.#tabs) await this.#tabs.gather();
-      return link.stopped ? { kind: 'final' } : await transport(link);
+      await this.#tabs?.gather();
+      signal.throwIfAborted();
+      const ending = await transport(link);
+      // What it was given up for counts more.
+      signal.throwIfAborted();
+      return ending;
     } catch (thrown) {
-      return this.#judge(link.signal.aborted ? link.signal.reason : thrown, link);
+      return this.#judge(signal.aborted ? signal.reason : thrown, link);
     } finally {
       link.end();
       if (this.#link === link) this.#link = null;
@@ -317,11 +326,10 @@ export class Session {
   /** Joins the tabs that share a connection, if this page is one and says whose it is. */
   #share() {
     const subject = this.#token.subject ?? this.#options.user;
-    const { window } = this.#env;
     const wanted = this.#options.share !== false && subject && this.#positions.opaque === null;
-    if (!wanted || !canShare(window)) return null;
+    if (!wanted || !canShare(this.#env.window)) return null;
     const key = ['encke', this.#base, subject, this.#token.grants, this.#transports].join(' ');
-    return new Tabs(window, key, {
+    return new Tabs(this.#env, key, {
       place: () => this.#positions.begin(),
       follows: (channel) => this.#positions.follows(channel),
       lead: () => (this.#own = this.#positions.copy()),
@@ -329,7 +337,7 @@ export class Session {
       session: () => this.#session,
       joined: (cursor, channels) => this.#joined(cursor, channels),
       subscribe: (channels) => this.#subscribeOthers(channels),
-      left: (channels) => this.#giveUp(channels.filter((channel) => !this.#own?.follows(channel))),
+      left: (channels) => this.#giveUp(channels),
     });
   }
 
@@ -358,9 +366,8 @@ export class Session {
   /** Leaves the tabs that share a connection. @returns {boolean} whether another goes on with the session. */
   #part() {
     const goesOn = this.#tabs?.leave() ?? false;
-    this.#tabs = null;
-    if (this.#own) this.#positions = this.#own;
-    this.#own = null;
+    this.#positions = this.#page;
+    this.#tabs = this.#own = null;
     return goesOn;
   }
 
@@ -384,26 +391,21 @@ export class Session {
     return endingOf(error, this.#env.random);
   }
 
-  /**
-   * The one place where the client becomes closed.
-   * @param {string} code
-   * @param {string} reason
-   * @param {EnckeError} [error]
-   */
-  #finish(code, reason, error) {
+  /** The one place where the client becomes closed. @param {Omit<Ending, 'kind'>} ending */
+  #finish({ code = '', reason = '', error }) {
     this.#stop();
     this.#listening?.abort();
-    this.#listening = null;
+    this.#listening = this.#session = null;
     this.#hidden = false;
-    this.#session = null;
     this.#memory.save();
     if (this.#state === 'closed') return;
+    const close = { code, reason, reconnect: false };
     // What this page's own channels were refused for is not the others' end: one of them leads on.
-    if (!isOfChannels(code)) this.#tabs?.tell({ event: 'close', code, reason, reconnect: false });
+    if (!isOfChannels(code)) this.#tabs?.tell({ event: 'close', ...close });
     this.#part();
     this.#setState('closed');
-    if (error) this.#emit('error', error);
-    this.#emit('close', { code, reason, reconnect: false });
+    if (error) this.tell('error', error);
+    this.tell('close', close);
   }
 
   /** @param {string | undefined} reason @returns {Promise<boolean>} */
@@ -412,139 +414,103 @@ export class Session {
     // Without a session there is nothing to free; the request that would have made one is given up.
     // Where other tabs share it, this one leaves it to them.
     const shared = this.#part();
-    if (shared || session === null || this.#state === 'closed') {
-      this.#finish('client', reason ?? '');
-      return shared && session !== null;
-    }
     try {
-      const answer = await this.control(
-        '/v1/close',
-        () => ({ session, ...(reason === undefined ? {} : { reason }) }),
-        CLOSE_TRIES,
-      );
-      return answer?.closed === true;
+      if (shared || session === null) return session !== null;
+      return (await this.control('/v1/close', () => ({ session, reason }), CLOSE_TRIES)).closed === true;
     } catch {
       return false;
     } finally {
-      this.#finish('client', reason ?? '');
+      this.#finish({ code: 'client', reason });
     }
   }
 
   /**
    * Takes in an event, whichever way it came: from the server, or from the tab that leads.
-   * @param {{stopped: boolean}} run @param {any} event
+   * @param {any} event
    * @returns {Ending | void} how the connection has ended, if this was the end.
    */
-  #take(run, event) {
-    switch (event.event) {
-      case 'open': return this.#opened(run, event);
-      case 'session': return this.#named(event);
-      case 'cursor': return event.cursor && this.#adopt(event.cursor);
-      case 'message': return this.#message(event);
-      case 'gap': return this.#gap(event);
-      case 'unsubscribed': return this.#unsubscribed(event);
-      case 'expiring': return void this.#refresh(event);
-      case 'close': return this.#closed(event);
-      case 'state':
-        if (event.cursor) this.#adopt(event.cursor);
-        return this.#setState(event.state);
+  #take(event) {
+    const { event: type, cursor, session, close_key: key, ...told } = event;
+    switch (type) {
+      case 'message':
+        if (!hasPosition(event)) return this.tell('error', failure('bad_message'));
+        // The position moves first, so that an `ack()` by the listener covers this message.
+        return this.#passOn(event, (positions) => positions.pass(event));
+      case 'gap':
+        return this.#passOn(event, (positions) => positions.skip(event));
+      case 'unsubscribed':
+        // The token that the session goes on with does not grant it.
+        return this.#passOn(event, (positions) => positions.drop(event.channel));
+      case 'expiring': return void this.#refresh(told);
+      case 'close': return this.#closed(told);
       case 'forget': return this.#forgetCursor();
     }
+    if (session && type !== 'state') {
+      this.#session = session;
+      this.#closeKeys = { [session]: key ?? this.#closeKeys[session] };
+    }
+    if (cursor) this.#adopt(cursor);
+    if (type === 'state') this.#setState(told.state);
+    if (type === 'open') this.#opened();
   }
 
-  /** @param {{stopped: boolean}} run @param {any} event */
-  #opened(run, event) {
-    this.#named(event);
-    if (typeof event.cursor === 'string') this.#adopt(event.cursor);
+  #opened() {
     this.#tabs?.tell(this.#place('open'));
     this.#tokenTried = false;
-    this.#changeLate();
+    // The connection is told which channels were subscribed or unsubscribed while its request was under way.
+    const { wanted, unwanted } = this.#positions.late();
+    if (wanted.length) this.subscribe(wanted).catch(told);
+    if (unwanted.length) this.unsubscribe(unwanted).catch(told);
     this.#setState('open');
+    const { session, cursor, transport } = this;
     // A listener of the state may have given this connection up.
-    if (run.stopped) return;
-    this.#emit('open', { session: this.#session, cursor: this.cursor, transport: this.transport });
+    if (this.#state === 'open') this.tell('open', { session, cursor, transport });
   }
 
   /** Where the connection is, as other tabs are told. @param {string} event */
   #place(event) {
-    return {
-      event,
-      state: this.#state,
-      session: this.#session,
-      close_key: this.#beacon.key,
-      cursor: this.#positions.cursor,
-      transport: this.transport,
-    };
-  }
-
-  /** @param {any} event */
-  #named({ session, close_key: key }) {
-    this.#session = this.#beacon.named(session, key) ?? this.#session;
+    const { state, session, transport } = this;
+    const close_key = this.#closeKeys[session ?? ''];
+    return { event, state, session, close_key, cursor: this.#positions.cursor, transport };
   }
 
   /**
-   * Tells the new connection which channels were subscribed or unsubscribed while its request was under way.
+   * Hands on what came of a channel: to the other tabs, and to this page if it follows that.
+   * @param {any} event
+   * @param {(positions: Positions) => boolean | void} take takes it in; it was not wanted, or not new, if
+   * that says `false`
    */
-  #changeLate() {
-    const { wanted, unwanted } = this.#positions.late();
-    // What goes wrong is told to the `error` listeners.
-    if (wanted.length) this.subscribe(wanted).catch(() => {});
-    if (unwanted.length) this.unsubscribe(unwanted).catch(() => {});
-  }
-
-  /** @param {any} event */
-  #message(event) {
-    const { channel } = event;
-    if (!hasPosition(event))
-      return this.#emit('error', failure('bad_message'));
-    // The position moves first, so that an `ack()` by the listener covers this message.
-    if (!this.#positions.pass(event)) return;
-    this.#tabs?.tell({ ...event, event: 'message' });
-    if (this.#own && !this.#own.follows(channel)) {
-      // A tab that led before this one may have followed it.
-      if (!this.#tabs?.othersFollow(channel)) this.#giveUp([channel]);
-      return;
-    }
-    if (this.#own && !this.#own.pass(event)) return;
+  #passOn(event, take) {
+    if (take(this.#positions) === false) return;
+    this.#tabs?.tell(event);
+    const { event: type, ...told } = event;
+    const { channel } = told;
+    // A tab that led before this one may have followed it.
+    if (type === 'message' && this.#own) this.#giveUp([channel]);
+    if (this.#own && (!this.#own.follows(channel) || take(this.#own) === false)) return;
     if (isOwn(channel)) this.#memory.savePlace();
     this.#saveSoon();
-    tellMessage(event, this.#emit);
+    if (type === 'message') tellMessage(told, (...values) => this.tell(...values));
+    else this.tell(type, told);
   }
 
-  /** @param {any} event */
-  #gap(event) {
-    const { event: _, ...gap } = event;
-    if (!this.#positions.skip(gap)) return;
-    this.#tabs?.tell({ ...gap, event: 'gap' });
-    if (this.#own && !(this.#own.follows(gap.channel) && this.#own.skip(gap))) return;
-    this.#saveSoon();
-    this.#emit('gap', gap);
-  }
-
-  /** The token that the session goes on with does not grant this channel. @param {any} event */
-  #unsubscribed({ channel, reason }) {
-    this.#tabs?.tell({ event: 'unsubscribed', channel, reason });
-    this.#positions.drop(channel);
-    if (this.#own && !this.#own.follows(channel)) return;
-    this.#own?.drop(channel);
-    this.#saveSoon();
-    this.#emit('unsubscribed', { channel, reason });
-  }
-
-  /** @param {any} event @returns {Ending} */
-  #closed(event) {
-    const { code = '', reason = '', reconnect = false, retry_ms: asked } = event;
+  /** @param {any} told @returns {Ending} */
+  #closed({ code = '', reason = '', reconnect, retry_ms: asked }) {
     // The one that was given up has arrived late. The session is still this client's.
     if (code === 'taken_over' && this.#mayClash) {
       this.#mayClash = false;
       return { kind: 'lost' };
     }
+    if (reconnect !== true) {
+      this.#session = null;
+      return { kind: 'final', code, reason };
+    }
     // A frame has become long. The session goes on, in the next one.
-    if (code === 'recycle' && reconnect === true) return { kind: 'pause' };
+    if (code === 'recycle') return { kind: 'pause' };
     this.#session = null;
-    if (reconnect !== true) return { kind: 'final', code, reason };
-    this.#tabs?.tell({ event: 'close', code, reason, reconnect: true });
-    this.#emit('close', { code, reason, reconnect: true });
+    const close = { code, reason, reconnect };
+    this.#tabs?.tell({ event: 'close', ...close });
+    this.tell('close', close);
     return { kind: 'pause', afterMs: closedMs(asked, this.#env.random) };
   }
 
@@ -564,12 +530,11 @@ export class Session {
     // All of them first: a listener may connect anew, which asks for what is wanted by then, or unsubscribe
     // from a channel whose gap is still to be told.
     this.#tabs?.tell({ event: 'forget' });
-    const lost = this.#positions.forget();
-    for (const [channel, at] of lost) {
+    for (const [channel, at] of this.#positions.forget()) {
       if (this.#own && !this.#own.follows(channel)) continue;
       this.#own?.restart(channel);
       if (!this.#positions.unwanted.has(channel))
-        this.#emit('gap', { channel, from: at.offset + 1, to: null, reason: 'cursor' });
+        this.tell('gap', { channel, from: at.offset + 1, to: null, reason: 'cursor' });
     }
     this.#saveSoon();
   }
@@ -579,7 +544,7 @@ export class Session {
    * @param {string} path
    * @param {Record<string, string | number>} [more]
    */
-  #dataPath(path, more = {}) {
+  #dataPath(path, more) {
     const { place } = this.#memory;
     if (place && this.#positions.opaque === null) this.#positions.join(place);
     const { cursor, channels } = this.#positions.begin();
@@ -591,7 +556,7 @@ export class Session {
   /** @param {string} path @param {string[]} channels @returns {Promise<string[]>} */
   async #changeChannels(path, channels) {
     // Without a session, the next connection brings what is wanted.
-    if (this.#session === null || channels.length === 0) return this.channels;
+    if (this.#session === null || !channels.length) return this.channels;
     return this.#askChannels(path, channels).catch((error) => {
       // A new connection makes a session that has all channels.
       if (error.code === 'session_unknown') return this.channels;
@@ -603,36 +568,36 @@ export class Session {
   async #askChannels(path, channels) {
     try {
       const answer = await this.control(path, () => ({ session: this.#session, channels }));
-      if (typeof answer.cursor === 'string') this.#adopt(answer.cursor);
+      if (answer.cursor) this.#adopt(answer.cursor);
       return answer.channels;
     } catch (error) {
       // The server has forgotten this session.
-      if (this.#run && error instanceof EnckeError && error.code === 'session_unknown') this.#lookAgain(true);
+      if (this.#run && /** @type {any} */ (error).code === 'session_unknown') this.#lookAgain(true);
       throw error;
     }
   }
 
-  /** @param {EnckeError} error the 401 @returns {Promise<Ending>} */
-  async #renewToken(error) {
-    /** @type {Ending} */
-    const refused = { kind: 'final', code: error.code, reason: error.message, error };
-    if (this.#tokenTried || !this.#token.hasSource) return refused;
+  /** @param {Ending} ending the 401 @returns {Promise<Ending>} */
+  async #renewToken({ error }) {
     try {
-      this.#tokenTried = true;
-      return (await this.#token.fetch()) ? { kind: 'pause' } : refused;
+      if (!this.#tokenTried) {
+        this.#tokenTried = true;
+        if (await this.#token.fetch()) return { kind: 'pause' };
+      }
+      return { kind: 'final', code: error.code, reason: error.message, error };
     } catch (cause) {
       // The source of tokens can not be reached either; that is no refusal.
       this.#tokenTried = false;
-      return { kind: 'lost', error: failure('no_fresh_token', { cause }) };
+      return { kind: 'lost', error: failure('no_fresh_token', cause) };
     }
   }
 
-  /** The token ends soon: a fresh one takes its place, and the connection goes on. @param {any} event */
-  async #refresh({ in_s: inS }) {
-    this.#emit('expiring', { in_s: inS });
+  /** The token ends soon: a fresh one takes its place, and the connection goes on. @param {any} told */
+  async #refresh(told) {
+    this.tell('expiring', told);
     try {
-      if (!this.#token.hasSource || !(await this.#token.fetch()) || this.#session === null) return;
-      await this.control('/v1/refresh', () => ({ session: this.#session, token: this.#token.text }));
+      if ((await this.#token.fetch()) && this.#session !== null)
+        await this.control('/v1/refresh', () => ({ session: this.#session, token: this.#token.text }));
     } catch {
       // A control request tells its own errors. When no token can be had, the connection ends with the one
       // that it has, and asks again then.
@@ -646,9 +611,11 @@ export class Session {
         this.#lookAgain(this.#nth > 0);
         this.#nth = 0;
       },
-      visible: () => this.#lookAgain(false),
-      hide: () => this.#pageHidden(),
-      show: ({ persisted }) => {
+      visibilitychange: () => {
+        if (this.#env.window.document.visibilityState === 'visible') this.#lookAgain(false);
+      },
+      pagehide: () => this.#pageHidden(),
+      pageshow: ({ persisted }) => {
         if (persisted && this.#hidden) this.#start();
       },
     });
@@ -675,8 +642,12 @@ export class Session {
    * on.
    */
   #pageHidden() {
-    if (this.#state === 'idle' || this.#state === 'closed' || this.#hidden) return;
-    if (!this.#part()) this.#beacon.send(this.#env, this.#base, this.#session);
+    if (this.#isAway || this.#hidden) return;
+    const { session } = this;
+    if (!this.#part() && session !== null) {
+      const words = JSON.stringify({ session, close_key: this.#closeKeys[session] });
+      this.#env.window.navigator?.sendBeacon?.(this.#base + '/v1/close', words);
+    }
     this.#hidden = true;
     this.#stop();
     this.#session = null;
@@ -685,16 +656,16 @@ export class Session {
   }
 
   #saveSoon() {
-    if (this.#run !== null) this.#memory.saveSoon();
+    if (this.#run) this.#memory.saveSoon();
   }
 
-  /** @param {string} state */
+  /** @param {'connecting' | 'open' | 'waiting' | 'closed'} state */
   #setState(state) {
-    if (this.#state === state) return;
     const before = this.#state;
+    if (state === before) return;
     this.#state = state;
     this.since = this.#env.now();
     if (state === 'connecting' || state === 'waiting') this.#tabs?.tell({ event: 'state', state });
-    this.#emit('state', state, before);
+    this.tell('state', state, before);
   }
 }

@@ -2,15 +2,19 @@
  * The short form of messages: arrays, in which what does not change is left out. `docs/PROTOCOL.md` has the
  * table. All transports hand on messages in the long form.
  */
+import { bytesOf } from './base64.js';
 
-/** The digits of the time in an id, of base 64. */
-const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-/** How many of them count quarters of milliseconds. */
+/** How many characters of an id are the time, in quarters of milliseconds. */
 const TIME_CHARS = 9;
 
-/** When an id was made, in milliseconds. @param {string} id */
-const timeOf = (id) =>
-  Math.floor([...id.slice(0, TIME_CHARS)].reduce((n, char) => n * 64 + DIGITS.indexOf(char), 0) / 4);
+/**
+ * When an id was made, in milliseconds: the first 52 of 54 bits.
+ * @param {string} id
+ */
+function timeOf(id) {
+  const bytes = bytesOf(id.slice(0, TIME_CHARS) + 'AAA');
+  return bytes.slice(0, 6).reduce((time, byte) => time * 256 + byte, 0) * 16 + (bytes[6] >> 4);
+}
 
 export class ShortForm {
   #user = '';

@@ -12,7 +12,9 @@ export async function receive(link) {
   /** @type {ReadableStreamDefaultReader<Uint8Array> | undefined} */
   let reader;
   try {
-    const { status, body, headers } = await link.get(link.host.path('/v1/sse'), 'text/event-stream');
+    const { status, body, headers } = await link.host.requests.send(
+      'GET', link.host.path('/v1/sse'), undefined, link.signal, 'text/event-stream',
+    );
     if (status === 204) return { kind: 'final', code: 'session_closed' };
     if (!body || !/^text\/event-stream\b/i.test(headers.get('content-type') ?? ''))
       throw failure('not_a_stream');
@@ -25,7 +27,7 @@ export async function receive(link) {
     reader = body.getReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (link.stopped) return { kind: 'final' };
+      link.signal.throwIfAborted();
       if (done) break;
       link.heard();
       parser.push(value);
@@ -35,7 +37,7 @@ export async function receive(link) {
         adopted = parser.lastEventId;
         link.take({ event: 'cursor', cursor: adopted });
       }
-      if (link.stopped) return { kind: 'final' };
+      link.signal.throwIfAborted();
       if (ending) return ending;
     }
     if (!link.openedAt) throw failure('not_a_stream');

@@ -37,13 +37,14 @@ const GATHER_MS = 1000;
 
 export class Tabs {
   #page;
-  #setTimeout;
-  #clearTimeout;
+  #after;
   #locks;
   #key;
   #id = randomId();
   #channel;
   #left = new AbortController();
+  /** Ends when this tab leaves. @type {Promise<void>} */
+  #stays = new Promise((resolve) => this.#left.signal.addEventListener('abort', () => resolve()));
   /** That this tab's own lock is held: only then does the leader know when it is gone. */
   #here;
   /** The other tabs that this one leads, and what they follow. @type {Map<string, Set<string>>} */
@@ -53,12 +54,11 @@ export class Tabs {
    * @type {Set<string>}
    */
   #members = new Set();
-  /** Ends the following of another tab. @type {((ending: any) => void) | null} */
-  #lead = null;
-  /** @type {((event: any) => void) | null} */
-  #heard = null;
-  /** Ends the following of another tab by an error. @type {((error: EnckeError) => void) | null} */
-  #refused = null;
+  /**
+   * While this tab follows another: what takes in an event, and what ends that, perhaps by an error.
+   * @type {{take: (event: any) => void, end: (ending: any) => void, fail: (error: unknown) => void} | null}
+   */
+  #following = null;
   /** What was asked of the leader. */
   #asked = new Questions();
   /** Whether the leader knows where this tab is; what it tells before that is not counted on. */
@@ -73,36 +73,40 @@ export class Tabs {
   /** The leader's transport. @type {string | undefined} */
   transport;
 
-  /** @param {any} window @param {string} key what these tabs have in common @param {Page} page */
-  constructor(window, key, page) {
+  /** @param {any} env of a page @param {string} key what these tabs have in common @param {Page} page */
+  constructor({ window, after }, key, page) {
     this.#page = page;
     this.#key = key;
     this.#locks = window.navigator.locks;
-    this.#setTimeout = (/** @type {any} */ then, /** @type {number} */ ms) => window.setTimeout(then, ms);
-    this.#clearTimeout = (/** @type {number} */ timer) => window.clearTimeout(timer);
+    this.#after = after;
     this.#channel = new window.BroadcastChannel(key);
     this.#channel.onmessage = (/** @type {any} */ { data }) => this.#hear(data);
     // This tab's own lock tells the leader when it is gone; the common one makes it the leader.
-    this.#here = new Promise((resolve) => this.#hold(key + ' ' + this.#id, () => resolve(undefined)));
-    this.#hold(key, () => {
+    this.#here = new Promise((resolve) =>
+      this.#lock(this.#id, () => {
+        resolve(undefined);
+        return this.#stays;
+      }));
+    this.#lock('', () => {
       this.leads = true;
       this.transport = undefined;
       page.lead();
       for (const id of this.#members) this.#watch(id);
       this.#post({ leader: this.#id });
-      this.#lead?.({ kind: 'pause' });
+      this.#following?.end({ kind: 'pause' });
+      return this.#stays;
     });
   }
 
-  /** Holds a lock until this tab leaves. @param {string} name @param {() => void} then */
-  #hold(name, then) {
-    const { signal } = this.#left;
+  /**
+   * Waits for a lock, and has it until what `then` returns is done.
+   * @param {string} id of a tab, or none for that of all @param {() => Promise<void> | void} then
+   */
+  #lock(id, then) {
+    // It fails when this tab left before.
     this.#locks
-      .request(name, { signal }, () => {
-        then();
-        return new Promise((resolve) => signal.addEventListener('abort', resolve));
-      })
-      .catch(() => {}); // It left before.
+      .request(id ? this.#key + ' ' + id : this.#key, { signal: this.#left.signal }, then)
+      .catch(() => {});
   }
 
   /** @param {object} words */
@@ -129,10 +133,10 @@ export class Tabs {
   gather() {
     this.gathers = true;
     return new Promise((resolve) => {
-      const timer = this.#setTimeout(resolve, GATHER_MS);
+      const callOff = this.#after(GATHER_MS, resolve);
       this.#look = () => {
         if (![...this.#members].every((id) => this.#others.has(id))) return;
-        this.#clearTimeout(timer);
+        callOff();
         resolve(undefined);
       };
       this.#look();
@@ -158,17 +162,19 @@ export class Tabs {
    */
   follow(link) {
     return new Promise((resolve, reject) => {
-      this.#lead = resolve;
-      this.#refused = reject;
-      this.#heard = (event) => {
-        const ending = this.#take(link, event);
+      const take = (/** @type {any} */ event) => {
+        if (event.channel !== undefined && !this.#page.follows(event.channel)) return;
+        if (event.event === 'open') this.transport = event.transport;
+        const ending = link.take(event);
+        // A close that is not for good is the leader's to come back from.
         if (ending?.kind === 'final') resolve(ending);
       };
+      this.#following = { take, end: resolve, fail: reject };
       link.signal.addEventListener('abort', () => reject(link.signal.reason));
       link.ask = (path, body, signal) => this.#ask(path, body, signal);
       this.#greet();
     }).finally(() => {
-      this.#lead = this.#heard = this.#refused = null;
+      this.#following = null;
     });
   }
 
@@ -176,14 +182,6 @@ export class Tabs {
   #greet() {
     this.#served = false;
     void this.#here.then(() => this.#post({ from: this.#id, ...this.#page.place() }));
-  }
-
-  /** @param {import('./link.js').Link} link @param {any} event */
-  #take(link, event) {
-    if (event.channel !== undefined && !this.#page.follows(event.channel)) return;
-    if (event.event === 'open') this.transport = event.transport;
-    // A close that is not for good is the leader's to come back from.
-    return link.take(event);
   }
 
   /**
@@ -208,12 +206,12 @@ export class Tabs {
       else if (from) void this.#serve(words);
     } else if (words.leader) {
       // Another leads now, and knows nothing of this tab.
-      if (this.#heard) this.#greet();
+      if (this.#following) this.#greet();
     } else if (words.to === this.#id && (words.number || words.error)) {
       this.#answered(words);
     } else if (words.event) {
       if (words.to === this.#id) this.#served = true;
-      if (this.#served && (words.to ?? this.#id) === this.#id) this.#heard?.(words.event);
+      if (this.#served && (words.to ?? this.#id) === this.#id) this.#following?.take(words.event);
     }
   }
 
@@ -221,7 +219,7 @@ export class Tabs {
   #answered({ number, result, error }) {
     const refusal = error && new EnckeError(error.code, error.message, error);
     if (number) this.#asked.answer(number, refusal, result);
-    else this.#refused?.(refusal);
+    else this.#following?.fail(refusal);
   }
 
   /** Does what another tab asks. @param {any} words */
@@ -285,13 +283,11 @@ export class Tabs {
 
   /** Gets the lock of another tab when that is gone. @param {string} id */
   #watch(id) {
-    this.#locks
-      .request(this.#key + ' ' + id, { signal: this.#left.signal }, () => {
-        this.#gone(id);
-        // What a tab that crashed did not say.
-        this.#post({ left: id });
-      })
-      .catch(() => {}); // This one left before.
+    this.#lock(id, () => {
+      this.#gone(id);
+      // What a tab that crashed did not say.
+      this.#post({ left: id });
+    });
   }
 
   /** Another tab is gone, or follows alone. @param {string} id */

@@ -15,7 +15,7 @@ export const loadFrameBy = (load) => void (loadFrame = load);
 /** @param {Link} link @returns {Promise<Ending>} */
 async function iframe(link) {
   const { receive } = await loadFrame().catch((cause) => {
-    throw failure('no_open', { cause });
+    throw failure('no_open', cause);
   });
   return receive(link);
 }

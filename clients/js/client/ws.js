@@ -35,7 +35,7 @@ export async function receive(link) {
   const { WebSocket } = link.host.env;
   if (!WebSocket) throw failure('no_open');
   const address = await link.withTicket('/v1/ws');
-  if (link.stopped) return { kind: 'final' };
+  link.signal.throwIfAborted();
   address.protocol = address.protocol.replace('http', 'ws');
   const socket = open(WebSocket, address.href);
   const questions = new Questions();
@@ -67,7 +67,7 @@ function open(WebSocket, address) {
     return new WebSocket(address);
   } catch (cause) {
     // From a page that came by https, a browser opens none without TLS.
-    throw failure('no_open', { cause });
+    throw failure('no_open', cause);
   }
 }
 

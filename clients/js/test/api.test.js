@@ -169,7 +169,7 @@ test('a cause is named when an origin is refused, and only if no answer was ever
     return Response.error();
   };
   const options = { url: 'http://server', token: token('alice') };
-  const w = world(options, { fetch: refuse, timeout: () => undefined });
+  const w = world(options, { fetch: refuse });
   w.client.connect();
   await settle();
   assert.equal(w.of('error')[0].code, 'origin_refused');
