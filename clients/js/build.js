@@ -18,8 +18,13 @@ const HERE = path.dirname(fileURLToPath(import.meta.url));
 const TARGET = 'es2022';
 /** Enough of the content's hash that two builds never share a name. */
 const HASH_CHARS = 12;
-/** What a classic script is to know of where it came from. */
-const CLASSIC = { 'import.meta.url': 'document.currentScript.src' };
+/**
+ * A classic script is a module without exports whose names are its own. That of esbuild (`iife`) has a
+ * `require` in it that nothing uses.
+ */
+const CLASSIC = { banner: { js: '(()=>{"use strict";' }, footer: { js: '})();' } };
+/** What it is to know of where it came from. */
+const CAME_FROM = { 'import.meta.url': 'document.currentScript.src' };
 
 /** Puts texts that are short where those for a person are: a minified file names the page that has them. */
 const SHORT_TEXTS = {
@@ -27,6 +32,9 @@ const SHORT_TEXTS = {
   setup: (/** @type {import('esbuild').PluginBuild} */ { onResolve }) =>
     onResolve({ filter: /^\.\/texts\.js$/ }, () => ({ path: path.join(HERE, 'short-texts.js') })),
 };
+
+/** The same as a classic script. @param {string} entry @param {object} [options] esbuild's */
+export const bundleClassic = (entry, options) => bundle(entry, { ...CLASSIC, ...options });
 
 /**
  * Bundles and minifies one entry. The forever frame stays a file of its own, which few load.
@@ -70,7 +78,7 @@ async function buildPackage() {
   const outfile = 'dist/out.js';
   write(folder, 'encke.js', await bundle('encke.js', { outfile }));
   write(folder, 'encke.cjs', await bundle('encke.js', { outfile, format: 'cjs' }));
-  write(folder, 'encke.global.js', await bundle('global.js', { outfile, format: 'iife' }));
+  write(folder, 'encke.global.js', await bundleClassic('global.js', { outfile }));
   // A package of ES modules has its types for `require` under a name of their own.
   cpSync(path.join(HERE, 'encke.d.ts'), path.join(folder, 'encke.d.cts'));
   for (const licence of ['LICENSE-MIT', 'LICENSE-APACHE'])
@@ -86,7 +94,7 @@ async function buildServed(folder) {
   mkdirSync(folder, { recursive: true });
   for (const [kind, built] of /** @type {const} */ ([
     ['js', await bundle('served.js')],
-    ['global.js', await bundle('served-global.js', { format: 'iife', define: CLASSIC })],
+    ['global.js', await bundleClassic('served-global.js', { define: CAME_FROM })],
   ])) {
     const hash = createHash('sha256').update(built.code).digest('hex').slice(0, HASH_CHARS);
     const name = `encke.${hash}.${kind}`;

@@ -3,17 +3,16 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 
-import { bundle } from './build.js';
+import { bundle, bundleClassic } from './build.js';
 
 const README = new URL('README.md', import.meta.url);
 const TABLE = /(?<=What `node sizes.js` says, in bytes:\n\n)[^]*?(?=\n\n## )/;
 
 const rows = [];
-for (const [name, entry, format] of /** @type {const} */ ([
-  ['module', 'encke.js', 'esm'],
-  ['classic script', 'global.js', 'iife'],
+for (const [name, { code }] of /** @type {const} */ ([
+  ['module', await bundle('encke.js')],
+  ['classic script', await bundleClassic('global.js')],
 ])) {
-  const { code } = await bundle(entry, { format });
   const sizes = [Buffer.from(code), gzipSync(code, { level: 9 }), brotliCompressSync(code)];
   rows.push(`| ${name} | ${sizes.map((bytes) => bytes.length).join(' | ')} |`);
 }

@@ -48,6 +48,7 @@ export function closedMs(askedMs, random) {
  */
 export function retryAfterMs(header, now) {
   if (!header) return 0;
-  const ms = /^\s*\d+\s*$/.test(header) ? Number(header) * 1000 : Date.parse(header) - now;
+  const seconds = Number(header);
+  const ms = seconds >= 0 ? seconds * 1000 : Date.parse(header) - now;
   return ms > 0 ? Math.min(ms, RETRY_MAX_MS) : 0;
 }

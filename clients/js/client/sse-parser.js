@@ -54,18 +54,17 @@ export class SseParser {
 
   /** @param {string} line */
   #line(line) {
-    if (!line) return this.#dispatch();
+    if (!line) {
+      const [data, event] = [this.#data, this.#event];
+      this.#data = this.#event = '';
+      this.lastEventId = this.#id;
+      if (data) this.#onEvent({ event: event || 'message', data: data.slice(0, -1), lastEventId: this.#id });
+      return;
+    }
     const [, field, value = ''] = /** @type {string[]} */ (/^([^:]*)(?:: ?(.*))?$/s.exec(line));
     if (field === 'data') this.#data += value + '\n';
     else if (field === 'event') this.#event = value;
     else if (field === 'id' && !value.includes('\0')) this.#id = value;
     // `retry` is for an EventSource; this client has its own pauses.
-  }
-
-  #dispatch() {
-    const [data, event] = [this.#data, this.#event];
-    this.#data = this.#event = '';
-    this.lastEventId = this.#id;
-    if (data) this.#onEvent({ event: event || 'message', data: data.slice(0, -1), lastEventId: this.#id });
   }
 }

@@ -33,7 +33,6 @@ export const BLIND = ['ws', 'iframe'];
 /** @param {string | readonly string[]} [names] one, or several in the order in which to try them */
 export function transportsOf(names = 'auto') {
   const all = names === 'auto' ? AUTO : [names].flat();
-  const unknown = all.find((name) => !Object.hasOwn(TRANSPORTS, name));
-  if (unknown !== undefined || !all.length) throw new TypeError('unknown transport: ' + unknown);
-  return all;
+  if (all.length && all.every((name) => Object.hasOwn(TRANSPORTS, name))) return all;
+  throw new TypeError('unknown transport: ' + all);
 }

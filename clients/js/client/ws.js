@@ -89,6 +89,6 @@ function ask(socket, questions, [path, body, signal]) {
 /** @param {Questions} questions @param {any} reply */
 function answer(questions, { id, result, error }) {
   const status = STATUS[error?.code] ?? REFUSED;
-  const refusal = error && new EnckeError(String(error.code), String(error.message), { status });
+  const refusal = error && new EnckeError(error.code, error.message, { status });
   questions.answer(id, refusal, result);
 }
