@@ -1,6 +1,7 @@
 //! TLS as a layer of a connection (ADR 0024): bytes in, bytes out, no socket, no task. rustls does all of the
 //! protocol and of the cryptography.
 
+mod empty_records;
 mod handshake_limit;
 mod record_buffer;
 #[cfg(test)]

@@ -9,18 +9,18 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, pki_types::ServerN
 
 use super::*;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// The most frames that a client sends, if it may.
 const FRAMES: u32 = 20_000;
 
 /// A frame (RFC 9113 section 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = &u32::try_from(payload.len()).unwrap().to_be_bytes()[1..];
     [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The head of a GET of `/healthz` at `a`, as HPACK has it.
-fn fields() -> Vec<u8> {
+pub(super) fn fields() -> Vec<u8> {
     b"\x82\x87\x04\x08/healthz\x41\x01a".to_vec()
 }
 

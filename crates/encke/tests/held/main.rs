@@ -267,6 +267,7 @@ mod inline;
 mod jwks;
 mod long_cursors;
 mod metrics;
+mod new_keys;
 mod polls;
 mod pusher;
 mod queries;

@@ -9,7 +9,7 @@ pub(super) const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
-const PING: u8 = 9;
+pub(super) const PING: u8 = 9;
 pub(super) const PONG: u8 = 10;
 
 impl World {

@@ -4,7 +4,7 @@
 //! not complete is kept here until it is; of what is to be sent, only what the protocol itself says
 //! ([`TlsState::take_control`]), until the caller takes it.
 
-use std::{mem, net::IpAddr, sync::Arc};
+use std::{mem, net::IpAddr, ops::Range, sync::Arc};
 
 use rustls::{
     HandshakeKind, ServerConfig,
@@ -14,6 +14,7 @@ use rustls::{
 
 use super::{
     HandshakePermit,
+    empty_records::EmptyRecords,
     record_buffer::{PLAIN_MAX_BYTES, RECORD_MAX_BYTES, RecordBuffer},
 };
 
@@ -34,6 +35,9 @@ pub enum TlsFault {
     /// A message of the handshake is larger than any that is understood here.
     #[error("a handshake message is too large")]
     TooLarge,
+    /// The peer has sent more records without text than any client has a reason for.
+    #[error("too many records without text")]
+    TooManyEmptyRecords,
     /// Nothing can be sealed: the handshake is not done, or the connection has ended.
     #[error("nothing can be sent now")]
     NotWritable,
@@ -47,6 +51,8 @@ pub struct TlsState {
     /// The beginning of a record, or of a handshake message in several records; less than
     /// [`RECORD_MAX_BYTES`].
     partial: Vec<u8>,
+    /// How much of that are whole records. rustls has opened them where they are, and looks at them no more.
+    opened_bytes: usize,
     /// What the protocol itself has to say. rustls bounds it: its part of the handshake, one answer to
     /// requests for other keys, an alert.
     control: Vec<u8>,
@@ -58,6 +64,8 @@ pub struct TlsState {
     silent: bool,
     /// Whether the peer's hello was whole, and was answered.
     answered: bool,
+    /// How many records without text the peer may still send.
+    empty_records: EmptyRecords,
 }
 
 impl std::fmt::Debug for TlsState {
@@ -80,11 +88,13 @@ impl TlsState {
             connection: UnbufferedServerConnection::new(config)?,
             handshake: Some(handshake),
             partial: Vec::new(),
+            opened_bytes: 0,
             control: Vec::new(),
             peer_closed: false,
             failed: false,
             silent: true,
             answered: false,
+            empty_records: EmptyRecords::new(),
         })
     }
 
@@ -179,6 +189,44 @@ impl TlsState {
 
     fn open_records(&mut self, buffer: &mut RecordBuffer, end: usize) -> Result<usize, TlsFault> {
         let (mut start, mut plain_bytes) = (0, 0);
+        let (mut stop, mut opened_end) = (self.opened_bytes, self.opened_bytes);
+        // One record after the other, so that each is counted before the next one costs anything.
+        while stop < end && !self.peer_closed {
+            let whole = record_bytes(buffer.split(stop..end).1).map(|bytes| stop + bytes);
+            // What is not whole is looked at as well: there may be none that begins so.
+            stop = whole.unwrap_or(end);
+            opened_end = whole.unwrap_or(opened_end);
+            let (is_counted, before) = (whole.is_some() && !self.is_handshaking(), plain_bytes);
+            start = self.open_record(buffer, start..stop, &mut plain_bytes)?;
+            if plain_bytes > before {
+                self.empty_records.add(plain_bytes - before);
+            } else if is_counted && !self.empty_records.take() {
+                return Err(TlsFault::TooManyEmptyRecords);
+            }
+        }
+        // What comes behind the end that was said is none of the connection's.
+        if self.peer_closed {
+            return Ok(plain_bytes);
+        }
+        if end - start >= RECORD_MAX_BYTES {
+            return Err(TlsFault::TooLarge);
+        }
+        self.opened_bytes = opened_end.saturating_sub(start);
+        if start < end {
+            self.partial = buffer.split(start..end).1.to_vec();
+        }
+        Ok(plain_bytes)
+    }
+
+    /// Opens the record at the end of what is in this place, behind those with the beginning of its message.
+    /// Where what is still needed begins.
+    fn open_record(
+        &mut self,
+        buffer: &mut RecordBuffer,
+        place: Range<usize>,
+        plain_bytes: &mut usize,
+    ) -> Result<usize, TlsFault> {
+        let Range { mut start, end } = place;
         loop {
             let (room, records) = buffer.split(start..end);
             let status = self.connection.process_tls_records(records);
@@ -188,12 +236,12 @@ impl TlsState {
                     while let Some(record) = traffic.next_record() {
                         let record = record?;
                         taken += record.discard;
-                        let next = plain_bytes + record.payload.len();
+                        let next = *plain_bytes + record.payload.len();
                         // A record's plain text is shorter than the record.
-                        room.get_mut(plain_bytes..next)
+                        room.get_mut(*plain_bytes..next)
                             .ok_or(TlsFault::TooLarge)?
                             .copy_from_slice(record.payload);
-                        plain_bytes = next;
+                        *plain_bytes = next;
                     }
                     true
                 }
@@ -208,8 +256,7 @@ impl TlsState {
                 }
                 ConnectionState::PeerClosed => {
                     self.peer_closed = true;
-                    // What comes behind that is none of the connection's.
-                    return Ok(plain_bytes);
+                    false
                 }
                 // Early data is not offered.
                 ConnectionState::ReadEarlyData(_) => return Err(TlsFault::NotWritable),
@@ -217,16 +264,9 @@ impl TlsState {
             };
             start = (start + taken).min(end);
             if !goes_on {
-                break;
+                return Ok(start);
             }
         }
-        if end - start >= RECORD_MAX_BYTES {
-            return Err(TlsFault::TooLarge);
-        }
-        if start < end {
-            self.partial = buffer.split(start..end).1.to_vec();
-        }
-        Ok(plain_bytes)
     }
 
     /// The peer did not keep to the protocol. What it is told is taken out, and nothing is processed any
@@ -282,6 +322,7 @@ impl TlsState {
                 return Err(fault);
             }
         };
+        self.empty_records.add(plain_end - start);
         out.truncate(plain_end + written);
         drop(out.splice(start..plain_end, mem::take(&mut self.control)));
         Ok(())
@@ -334,12 +375,20 @@ impl TlsState {
                 _ => return Err(TlsFault::NotWritable),
             };
             self.partial.drain(..taken.min(self.partial.len()));
+            self.opened_bytes = self.opened_bytes.saturating_sub(taken);
             if let Some(written) = written {
                 return Ok(written);
             }
         }
         Err(TlsFault::NotWritable)
     }
+}
+
+/// How many bytes the first record has, if all of it is there (RFC 8446 section 5.1).
+fn record_bytes(bytes: &[u8]) -> Option<usize> {
+    let [_, _, _, high, low, rest @ ..] = bytes else { return None };
+    let length = usize::from(u16::from_be_bytes([*high, *low]));
+    (rest.len() >= length).then_some(5 + length)
 }
 
 /// Puts what rustls has to say behind what it said before.

@@ -6,6 +6,7 @@ use rustls::{
 };
 
 use super::*;
+use crate::connection::tls::empty_records::{EMPTY_RECORDS_MAX, TEXT_PER_EMPTY_RECORD_BYTES};
 
 /// Seals what the client is to have said.
 struct ByHand {
@@ -150,4 +151,77 @@ fn text_is_sealed_while_a_message_of_the_protocol_is_half_here() {
     pair.tell_server(&second[7..]).unwrap();
     assert_eq!(pair.server.partial_bytes(), 0);
     assert_eq!(records(&pair.sealed(b"text")), 2, "the answer goes before it");
+}
+
+#[test]
+fn empty_records_are_too_many_also_with_a_byte_of_text_between_them() {
+    for version in VERSIONS {
+        let (mut pair, mut client) = ByHand::of(&Settings::of(version));
+        let mut both = || {
+            let mut said = client.seal(ContentType::ApplicationData, b"");
+            said.extend(client.seal(ContentType::ApplicationData, b"x"));
+            said
+        };
+        for count in 1..=usize::from(EMPTY_RECORDS_MAX) {
+            let said = both();
+            pair.tell_server(&said).unwrap();
+            assert_eq!(pair.heard.len(), count, "{version:?}");
+        }
+        let mut said = both();
+        // Had it been looked at, it would be the fault.
+        said.extend(b"no record at all");
+        assert!(matches!(pair.tell_server(&said), Err(TlsFault::TooManyEmptyRecords)), "{version:?}");
+        // It has ended for good.
+        let said = both();
+        pair.tell_server(&said).unwrap();
+        assert!(pair.server.seal(&mut b"text".to_vec(), 0).is_err());
+        assert_eq!((pair.heard.len(), pair.server.partial_bytes()), (usize::from(EMPTY_RECORDS_MAX), 0));
+    }
+}
+
+/// Asks for new keys, and says something under them.
+fn ask_and_say(pair: &mut Pair, text: &[u8]) -> Vec<u8> {
+    pair.client.refresh_traffic_keys().unwrap();
+    pair.client.writer().write_all(text).unwrap();
+    pair.client_says()
+}
+
+#[test]
+fn requests_for_new_keys_are_too_many_also_with_text_between_them() {
+    // Each comes alone; or all in one read, where those behind the last that is allowed cost nothing.
+    for together in [false, true] {
+        let mut pair = Pair::connected(&Settings::of(&TLS13));
+        let mut said = Vec::new();
+        for count in 1..=usize::from(EMPTY_RECORDS_MAX) + 1 {
+            said.extend(ask_and_say(&mut pair, b"x"));
+            if count == usize::from(EMPTY_RECORDS_MAX) + 1 {
+                said.extend([0; 64]);
+            } else if !together {
+                pair.tell_server(&std::mem::take(&mut said)).unwrap();
+                assert_eq!(pair.heard.len(), count);
+            }
+        }
+        assert!(matches!(pair.tell_server(&said), Err(TlsFault::TooManyEmptyRecords)), "{together}");
+    }
+}
+
+#[test]
+fn new_keys_now_and_then_are_never_too_many() {
+    let mut pair = Pair::connected(&Settings::of(&TLS13));
+    let text = vec![b'x'; TEXT_PER_EMPTY_RECORD_BYTES];
+    for _ in 0..5 * usize::from(EMPTY_RECORDS_MAX) {
+        let said = ask_and_say(&mut pair, &text);
+        pair.tell_server(&said).unwrap();
+        assert_eq!(pair.heard, text);
+        pair.heard.clear();
+    }
+    // A client that is sent much, and says little itself.
+    for _ in 0..5 * usize::from(EMPTY_RECORDS_MAX) {
+        let said = ask_and_say(&mut pair, b"x");
+        pair.tell_server(&said).unwrap();
+        let mut out = pair.server.take_control();
+        out.append(&mut pair.sealed(&text));
+        pair.tell_client(&out);
+        assert_eq!(pair.client_reads(), text);
+    }
 }
