@@ -220,10 +220,7 @@ impl Authenticator {
             ));
         }
         if !self.origins.permits(credentials) {
-            return Err(Refusal::new(
-                ErrorCode::OriginForbidden,
-                "a request with a cookie has to come from this origin, or from an allowed one",
-            ));
+            return Err(foreign_origin());
         }
         match unknown {
             Some((application, connecting)) => {
@@ -241,6 +238,20 @@ impl Authenticator {
     fn unknown_to(&self, credentials: &Credentials<'_>) -> Option<(&Application, Connecting)> {
         let application = self.application.as_ref()?;
         Some((application, application.connecting(credentials)?))
+    }
+
+    /// Refuses what a page of a foreign origin sends with a cookie, where a token in the body might count
+    /// instead of that.
+    ///
+    /// # Errors
+    /// `origin_forbidden`.
+    pub fn refuse_foreign(&self, credentials: &Credentials<'_>) -> Result<(), Refusal> {
+        let by_header = credentials.bearer().is_some() || credentials.ticket.is_some();
+        let by_cookie = credentials.cookie_tokens().next().is_some();
+        if by_cookie && !by_header && credentials.origin.is_some() && !self.origins.permits(credentials) {
+            return Err(foreign_origin());
+        }
+        Ok(())
     }
 
     /// Whose cookies these are. One that verifies counts, whatever others there are. Of several that do, the
@@ -473,6 +484,13 @@ impl Authenticator {
     pub fn own_or_allowed(&self, credentials: &Credentials<'_>) -> bool {
         credentials.origin.is_none_or(|origin| self.origins.accepts(origin, credentials))
     }
+}
+
+fn foreign_origin() -> Refusal {
+    Refusal::new(
+        ErrorCode::OriginForbidden,
+        "a request with a cookie has to come from this origin, or from an allowed one",
+    )
 }
 
 fn unauthorized(message: impl Into<String>) -> Refusal {

@@ -67,6 +67,8 @@ pub(crate) async fn refresh(State(app): State<Arc<App>>, request: Request) -> Re
             "a token does not belong into an address; send it in the body",
         ));
     }
+    // As everywhere, before its body is read.
+    app.auth.refuse_foreign(&brought)?;
     let request = Request::from_parts(parts.clone(), body);
     let Json(Refresh { session, token }) = Json::from_request(request, &()).await?;
     let now = app.now().wall;

@@ -78,6 +78,24 @@ fn t1_cross_site_requests_with_a_cookie_are_refused() {
     world.call(proxied).ok();
 }
 
+/// A foreign page announces a body that never comes.
+#[test]
+fn t1_a_foreign_page_is_refused_before_its_body_is_read() {
+    let world = World::new();
+    let cookie = token("alice", &["*"], &["*"]);
+    let login = ["/v1/login", "/v1/logout"];
+    // A close may bring the session's key in its body, and then it is not the cookie that counts.
+    for path in CHANGES.iter().chain(&login).filter(|path| **path != "/v1/close") {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: encke.localhost\r\nOrigin: http://evil.example\r\nConnection: close\r\n\
+             Cookie: encke_token={cookie}\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n{{"
+        );
+        let answer = world.raw(&head);
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{path}: {answer}");
+        assert!(answer.contains(r#""code":"origin_forbidden""#), "{path}: {answer}");
+    }
+}
+
 /// A form, an image or a beacon of a foreign page changes something.
 #[test]
 fn t2_nothing_is_changed_by_a_cookie_without_a_proof_of_origin() {
