@@ -1,11 +1,14 @@
 // Connections that are kept between two requests: whatever the rest, the next request is answered, directly
 // and through proxies.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import http from 'node:http';
+import http2 from 'node:http2';
 import { after, before, describe, test } from 'node:test';
 
 import { CLIENT_REST_MS, proxy } from './support/proxies.js';
 import { Server } from './support/server.js';
+import { certificate } from './support/tls.js';
 
 /** How long the server lets a connection rest. */
 const REST_MS = 75_000;
@@ -13,20 +16,26 @@ const REST_MS = 75_000;
  * How near to its end a rest has to be for the next request to cross the end of the connection on its way.
  */
 const CROSSING_MS = 2_000;
+/** How often a client over HTTP/2 pings. */
+const PING_MS = 500;
+/** How long the server may take for what it does at the end of a rest, on a machine that is busy. */
+const END_MAX_MS = 60_000;
 /** In steps of half a second. */
 const RESTS_MS = Array.from({ length: (80 - 9) * 2 + 1 }, (_, n) => 9_000 + n * 500);
 
 let server;
+let secure;
 let alice;
 let proxies;
 before(async () => {
   server = await Server.start({ cluster: '' });
+  secure = await Server.start({ cluster: '', tls: true });
   alice = await server.login('alice');
   proxies = await Promise.all(['nginx', 'haproxy'].map((kind) => proxy(kind, server.port)));
 });
 after(async () => {
   await Promise.all((proxies ?? []).map((one) => one.stop()));
-  await server.stop();
+  await Promise.all([server, secure].map((one) => one?.stop()));
 });
 
 /** A publish over this agent's connection: the status, and whether the connection was used before. */
@@ -89,4 +98,25 @@ describe('a client that rests between two requests for 9 to 80 seconds', { concu
       assert.equal(messages.length, 2 * RESTS_MS.length);
     });
   }
+
+  test('is told to go over HTTP/2, also if it pings all the time', async (t) => {
+    const session = http2.connect(secure.url, { ca: certificate().ca });
+    t.after(() => session.destroy());
+    const ended = Promise.all([once(session, 'goaway'), once(session, 'close')]);
+    const request = session.request({ ':path': '/healthz' });
+    const [headers] = await once(request, 'response');
+    assert.equal(headers[':status'], 200);
+    await once(request.resume(), 'end');
+    const began = performance.now();
+    let pongs = 0;
+    const pings = setInterval(() => {
+      if (!session.closed && !session.destroyed) session.ping((error) => void (pongs += error ? 0 : 1));
+    }, PING_MS);
+    t.after(() => clearInterval(pings));
+    const late = AbortSignal.timeout(REST_MS + END_MAX_MS);
+    const [[code]] = await Promise.race([ended, once(late, 'abort').then(() => assert.fail('it is kept'))]);
+    assert.equal(code, http2.constants.NGHTTP2_NO_ERROR);
+    assert.ok(performance.now() - began > REST_MS - CROSSING_MS, 'it was ended before its time');
+    assert.ok(pongs > 1, 'its pings were answered');
+  });
 });

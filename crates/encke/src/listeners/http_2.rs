@@ -371,6 +371,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn pings_are_no_requests_and_put_off_no_end() {
+        let (mut socket, _stop) = served(caller(&ConnectionLimit::new(0, None)));
+        let fields = b"\x82\x87\x04\x01/\x41\x01a";
+        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        socket.write_all(&[0, 0, fields.len() as u8, 1, 5, 0, 0, 0, 1]).await.unwrap();
+        socket.write_all(fields).await.unwrap();
+        let (began, mut seen, mut pings, mut next) = (Instant::now(), Vec::new(), 0, 0);
+        loop {
+            let _ = socket.write_all(&acknowledged(&seen, &mut next)).await;
+            let mut buffer = [0; 4096];
+            match timeout(Duration::from_secs(1), socket.read(&mut buffer)).await {
+                Ok(Ok(count)) if count > 0 => seen.extend_from_slice(&buffer[..count]),
+                Ok(_) => break,
+                Err(_) => {
+                    pings += 1;
+                    assert!(pings < 1_000, "it would go on like this for ever");
+                    socket.write_all(b"\0\0\x08\x06\0\0\0\0\0a client").await.unwrap();
+                }
+            }
+        }
+        assert!(seen.windows(5).any(|bytes| bytes == b"hello"));
+        assert!(seen.windows(8).filter(|bytes| *bytes == b"a client").count() > 70);
+        // GOAWAY without an error (RFC 9113 section 6.8).
+        assert!(seen.windows(5).any(|head| head == [0, 0, 8, 7, 0]));
+        assert!((75..=77).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_begin_has_the_time_of_a_head() {
         // Nothing at all, and the beginning of what HTTP/2 begins with.
         for text in ["", "PRI * HTT"] {
@@ -425,19 +453,26 @@ mod tests {
                 Ok(count) if count > 0 => seen.extend_from_slice(&buffer[..count]),
                 _ => return (seen, began.elapsed()),
             }
-            while let Some(frame) = seen.get(next..).filter(|rest| rest.len() >= 9) {
-                let length = 9 + usize::from(frame[1]) * 256 + usize::from(frame[2]);
-                if frame.len() < length {
-                    break;
-                }
-                if frame[3] == 6 && frame[4] == 0 {
-                    let mut ping = frame[..length].to_vec();
-                    ping[4] = 1;
-                    let _ = socket.write_all(&ping).await;
-                }
-                next += length;
-            }
+            let _ = socket.write_all(&acknowledged(&seen, &mut next)).await;
         }
+    }
+
+    /// What a client says to the server's pings among these frames, from `next` on.
+    fn acknowledged(seen: &[u8], next: &mut usize) -> Vec<u8> {
+        let mut said = Vec::new();
+        while let Some(frame) = seen.get(*next..).filter(|rest| rest.len() >= 9) {
+            let length = 9 + usize::from(frame[1]) * 256 + usize::from(frame[2]);
+            if frame.len() < length {
+                break;
+            }
+            if frame[3] == 6 && frame[4] == 0 {
+                let mut ping = frame[..length].to_vec();
+                ping[4] = 1;
+                said.append(&mut ping);
+            }
+            *next += length;
+        }
+        said
     }
 
     #[tokio::test(start_paused = true)]
