@@ -31,6 +31,7 @@ use crate::{
     stopping::Stopping,
     supervisor::Supervisor,
     traces::Tracer,
+    unfinished::Unfinished,
 };
 
 /// How many requests may look through all users or channels at a time on this node; others wait.
@@ -96,6 +97,8 @@ pub struct App {
     pub copies: OnceLock<Vec<&'static dyn Copies>>,
     /// What dialects keep for the whole server.
     pub dialect_states: DialectStates,
+    /// What is to be done before the server stops.
+    pub unfinished: Unfinished,
 }
 
 impl App {
@@ -187,6 +190,7 @@ impl App {
             reloads,
             copies: OnceLock::new(),
             dialect_states: DialectStates::default(),
+            unfinished: Unfinished::default(),
         }))
     }
 

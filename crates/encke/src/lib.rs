@@ -57,6 +57,7 @@ pub mod stopping;
 pub mod supervisor;
 pub mod traces;
 pub mod transports;
+pub mod unfinished;
 mod validation;
 pub mod wire;
 

@@ -285,6 +285,9 @@ async fn stop(server: Server, drain: Duration) -> usize {
     for task in among_nodes {
         task.abort();
     }
+    if !app.unfinished.finish().await {
+        tracing::warn!("some of what was begun was cut off");
+    }
     app.engine.stop().await;
     // Last of all, as what is finished in the meantime is traced too.
     if let Some(tracer) = app.tracer.get() {

@@ -11,6 +11,7 @@ mod one_answer;
 mod site;
 mod state;
 mod stream;
+mod written;
 mod ws;
 
 use std::{any::Any, fmt};
@@ -24,6 +25,7 @@ pub use one_answer::{AnswerForm, OneAnswer};
 pub use site::Site;
 pub use state::ConnectionState;
 pub use stream::{Form, Stream};
+pub use written::Written;
 pub use ws::{Spoken, Ws, close_with};
 
 /// What a dialect wants done that takes a while: a value of a type of its own.
@@ -95,6 +97,10 @@ pub trait Transport: Sync + fmt::Debug {
         *bytes = &[];
         NextAction::Wait
     }
+
+    /// The connection is over, or about to be: nothing more is written for it, and what its peer has of what
+    /// was is known as well as it ever will be.
+    fn left(&self, _context: &mut TransportContext<'_>) {}
 
     /// What was asked is answered.
     fn answered(&self, _context: &mut TransportContext<'_>, _answer: CommandAnswer) -> NextAction {

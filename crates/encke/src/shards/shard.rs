@@ -280,6 +280,7 @@ impl Shard {
             self.step(&mut events)?;
         }
         self.settle_all_receipts();
+        self.leave_all();
         self.carry_out();
         self.write_pending_marks();
         Ok(())

@@ -57,6 +57,12 @@ impl Slot {
         self.written = self.written.wrapping_add(count as u32);
     }
 
+    /// So many bytes that were written for it will not be sent.
+    pub fn unwrote(&mut self, count: usize) {
+        // The low bits are what is counted.
+        self.written = self.written.wrapping_sub(count as u32);
+    }
+
     /// When something is to happen. A receiver that does not take what it was sent has the time for that, and
     /// no other: no state that the connection comes to meanwhile puts it off.
     #[must_use]

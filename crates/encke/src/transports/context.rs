@@ -6,7 +6,7 @@ use std::{any::Any, borrow::Cow};
 use encke_hub::{ConnKey, Hub, Now, Pulled};
 use encke_proto::{ErrorCode, Open, Refusal, SessionId, UserId};
 
-use super::{Command, Duplex, NextAction, Site};
+use super::{Command, Duplex, NextAction, Site, Written};
 use crate::{
     auth::OriginNumber,
     http::{
@@ -81,6 +81,8 @@ pub struct TransportContext<'a> {
     pub request: Option<&'a mut (dyn Any + Send + 'static)>,
     /// What the client asks; see [`TransportContext::ask`].
     pub asked: Option<Command>,
+    /// What was written for the connection before this turn.
+    pub written: Written<'a>,
 }
 
 impl TransportContext<'_> {

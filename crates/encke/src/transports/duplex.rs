@@ -37,6 +37,8 @@ pub struct Kept {
     pub accept: Option<String>,
     /// The subprotocol that was agreed on, until that is written.
     pub protocol: Option<&'static str>,
+    /// The cookie that the change of protocol sets, until that is written.
+    pub cookie: Option<String>,
     /// What the dialect keeps.
     pub state: Option<Box<dyn Any + Send>>,
     /// When the connection is to be of a user, in milliseconds of the clock that never goes back, as long as
@@ -45,6 +47,14 @@ pub struct Kept {
     /// When the dialect wants [`super::Transport::elapsed`] to be called at the latest, in milliseconds of
     /// that clock.
     pub wake_ms: Option<u64>,
+}
+
+/// What the change of protocol says.
+#[derive(Default)]
+pub(super) struct Opening {
+    pub(super) accept: String,
+    pub(super) protocol: Option<&'static str>,
+    pub(super) cookie: Option<String>,
 }
 
 /// Says what is there, never what it is.
@@ -60,6 +70,7 @@ impl fmt::Debug for Kept {
 impl Kept {
     fn is_empty(&self) -> bool {
         self.accept.is_none()
+            && self.cookie.is_none()
             && self.state.is_none()
             && self.identify_by_ms.is_none()
             && self.wake_ms.is_none()
@@ -116,10 +127,16 @@ impl Duplex {
         self.kept = (!kept.is_empty()).then_some(kept);
     }
 
-    /// What accepts the change of protocol, and the subprotocol, to be written now.
-    pub(super) fn take_opening(&mut self) -> (String, Option<&'static str>) {
-        let mut opening = (String::new(), None);
-        self.keep(|kept| opening = (kept.accept.take().unwrap_or_default(), kept.protocol.take()));
+    /// What the change of protocol says, to be written now.
+    pub(super) fn take_opening(&mut self) -> Opening {
+        let mut opening = Opening::default();
+        self.keep(|kept| {
+            opening = Opening {
+                accept: kept.accept.take().unwrap_or_default(),
+                protocol: kept.protocol.take(),
+                cookie: kept.cookie.take(),
+            };
+        });
         opening
     }
 }

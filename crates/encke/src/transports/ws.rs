@@ -9,7 +9,7 @@ use encke_proto::{
     codec::ws::{CloseFrame, CloseStatus, Fault, Received, Rules, frame},
 };
 
-use super::{CommandAnswer, HoldKind, NextAction, Transport, TransportContext};
+use super::{CommandAnswer, HoldKind, NextAction, Transport, TransportContext, duplex::Opening};
 use crate::http::refusal::sentence;
 
 /// So many heartbeats a client may leave without sending anything; it is gone then.
@@ -72,6 +72,12 @@ pub trait Spoken: Sync + fmt::Debug + 'static {
 
     /// The time has come that [`super::Kept::wake_ms`] named.
     fn wake(_: &mut TransportContext<'_>) {}
+
+    /// The client closes the connection.
+    fn closed(_: &mut TransportContext<'_>, _: Option<&CloseFrame>) {}
+
+    /// See [`Transport::left`].
+    fn left(_: &mut TransportContext<'_>) {}
 
     /// What was asked is answered: all of it in one message, or in several.
     fn answered(context: &mut TransportContext<'_>, answer: Self::Answer) -> NextAction;
@@ -213,6 +219,7 @@ impl<D: Spoken> Transport for Ws<D> {
                 }
                 Ok(Some(Received::Close(said))) => {
                     if !duplex.parts {
+                        D::closed(context, said.as_ref());
                         answer_close(context, said.as_ref());
                     }
                     return NextAction::HangUp;
@@ -235,6 +242,10 @@ impl<D: Spoken> Transport for Ws<D> {
             CloseFrame::write(context.out, fault.status, fault.reason);
             return NextAction::HangUp;
         }
+    }
+
+    fn left(&self, context: &mut TransportContext<'_>) {
+        D::left(context);
     }
 
     fn answered(&self, context: &mut TransportContext<'_>, answer: CommandAnswer) -> NextAction {
@@ -260,7 +271,7 @@ fn release(context: &mut TransportContext<'_>) -> NextAction {
 fn switch(context: &mut TransportContext<'_>) {
     context.request_state.began = true;
     let Some(duplex) = context.duplex.as_deref_mut() else { return };
-    let (accept, protocol) = duplex.take_opening();
+    let Opening { accept, protocol, cookie } = duplex.take_opening();
     let mut push =
         |parts: &[&str]| parts.iter().for_each(|part| context.out.extend_from_slice(part.as_bytes()));
     push(&[
@@ -273,6 +284,9 @@ fn switch(context: &mut TransportContext<'_>) {
     }
     if let Some(protocol) = protocol {
         push(&["sec-websocket-protocol: ", protocol, "\r\n"]);
+    }
+    if let Some(cookie) = cookie {
+        push(&["set-cookie: ", &cookie, "\r\n"]);
     }
     push(&["date: ", context.date, "\r\n\r\n"]);
 }

@@ -3,11 +3,11 @@
 use encke_hub::{Ending, Key, Output, Receipt};
 use encke_proto::{ChannelName, CloseCode, UserId};
 
-use super::{Shard, conn_key, slot_key_of};
+use super::{Shard, conn_key, receipts::outstanding_of, slot_key_of};
 use crate::{
     admission::Admission,
     shards::{EngineRequest, SessionObserver, Slot, State},
-    transports::{ConnectionState, NextAction, Transport, TransportContext},
+    transports::{ConnectionState, NextAction, Transport, TransportContext, Written},
 };
 
 /// The most connections of a broadcast served in one turn: a slice of time well under a millisecond, behind
@@ -201,8 +201,12 @@ impl Shard {
         out: &mut Vec<u8>,
         act: impl FnOnce(&'static dyn Transport, &mut TransportContext<'_>) -> NextAction,
     ) -> Option<NextAction> {
-        let service = self.slots.get_mut(key)?.state.service()?;
+        let Slot { sink, state, written, unsent, .. } = self.slots.get_mut(key)?;
+        let service = state.service()?;
         let transport = service.transport;
+        let outstanding = || outstanding_of(sink, unsent.as_deref());
+        let written =
+            Written { before: *written, start: out.len(), sealed: sink.is_tls(), outstanding: &outstanding };
         let (duplex, request) = match service.state.as_deref_mut() {
             Some(ConnectionState::Duplex(duplex)) => (Some(duplex), None),
             Some(ConnectionState::Request(state)) => (None, Some(&mut **state)),
@@ -220,6 +224,7 @@ impl Shard {
             duplex,
             request,
             asked: None,
+            written,
         };
         let after = act(transport, &mut context);
         if let Some(command) = context.asked.take() {

@@ -10,7 +10,7 @@ use encke_proto::IntHashState;
 use super::{Shard, conn_key};
 use crate::{
     connection::{Acknowledged, Sent},
-    shards::{Sink, Slot},
+    shards::{Sink, Slot, Unsent},
 };
 
 /// How often the kernel is asked again for a connection whose peer has not acknowledged what it was sent, in
@@ -209,7 +209,7 @@ impl Behind {
         };
         let Some(slot) = slot else { return Acknowledged::Never };
         if outstanding.is_none() {
-            *outstanding = outstanding_of(slot);
+            *outstanding = outstanding_of(&slot.sink, slot.unsent.as_deref());
         }
         match *outstanding {
             Some(count) if count <= slot.written.wrapping_sub(written) as usize => Acknowledged::Yes,
@@ -220,9 +220,9 @@ impl Behind {
 }
 
 /// How many bytes were written for a socket and are not acknowledged; none when the kernel does not say.
-fn outstanding_of(slot: &Slot) -> Option<usize> {
-    let socket = slot.sink.socket()?;
+pub(super) fn outstanding_of(sink: &Sink, unsent: Option<&Unsent>) -> Option<usize> {
+    let socket = sink.socket()?;
     // What the kernel did not take yet was written after everything that it did take.
-    let kept = slot.unsent.as_ref().map_or(0, |unsent| unsent.bytes.len() - unsent.sent);
+    let kept = unsent.map_or(0, |unsent| unsent.bytes.len() - unsent.sent);
     Some(unacknowledged(socket).ok()? + kept)
 }

@@ -11,6 +11,9 @@ use crate::{
 impl Shard {
     /// Sends what was gathered, and does what comes after it.
     pub(super) fn send(&mut self, key: Key, after: NextAction) {
+        if matches!(after, NextAction::HangUp | NextAction::Close) {
+            self.leave(key);
+        }
         let Some(slot) = self.slots.get_mut(key) else { return };
         go_on(&mut slot.state, after);
         if slot.seal(&mut self.outbound, 0).is_err() {
@@ -28,7 +31,10 @@ impl Shard {
         match slot.sink.write(&self.outbound) {
             Ok(count) if count == self.outbound.len() => self.sent(key),
             Ok(count) => self.keep(key, self.outbound[count..].to_vec()),
-            Err(_) => self.free(key),
+            Err(_) => {
+                slot.unwrote(self.outbound.len());
+                self.free(key);
+            }
         }
     }
 
@@ -40,7 +46,10 @@ impl Shard {
         if taken < bytes.len() {
             match slot.sink.write(&bytes[taken..]) {
                 Ok(count) => taken += count,
-                Err(_) => return self.free(key),
+                Err(_) => {
+                    slot.unwrote(bytes.len() - taken);
+                    return self.free(key);
+                }
             }
         }
         if taken == bytes.len() { self.sent(key) } else { self.keep(key, bytes[taken..].to_vec()) }
@@ -132,8 +141,23 @@ impl Shard {
 
     /// A connection is over: its session loses it, its socket is closed.
     pub(super) fn free(&mut self, key: Key) {
+        self.leave(key);
         self.hub.detach(conn_key(key), self.now);
         self.drop_slot(key);
+    }
+
+    /// Tells a transport that its connection is over.
+    fn leave(&mut self, key: Key) {
+        self.act(key, &mut Vec::new(), |transport, context| {
+            transport.left(context);
+            NextAction::Wait
+        });
+    }
+
+    /// The same of all that are still there.
+    pub(super) fn leave_all(&mut self) {
+        let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.leave(key));
     }
 
     /// Takes a connection out of the table.

@@ -180,7 +180,12 @@ impl Shard {
             {
                 0
             }
-            Some(Err(_)) => return self.free(key),
+            Some(Err(_)) => {
+                if let Some(slot) = self.slots.get_mut(key) {
+                    slot.unwrote(bytes.len());
+                }
+                return self.free(key);
+            }
         };
         if part.settled && taken == bytes.len() {
             return self.has_drained(key);
