@@ -49,7 +49,9 @@ pub use log_update::{
 pub use page::{ChannelSummary, PageLimit, ReadFrom};
 pub use receipt::{CANCELLED, Mark, Receipt, ReceiptState};
 pub use receipt_totals::ReceiptTotals;
-pub use retention::{EVENT_LOG, EXPIRY_LOGS, Retention, RetentionTable, SESSION_LOGS};
+pub use retention::{
+    EVENT_LOG, EXPIRY_LOGS, PLACE_LOGS, PLACES_MAX, Retention, RetentionTable, SESSION_LOGS,
+};
 pub use stats::{Commits, EngineStats};
 pub use user::UserRecord;
 

@@ -67,6 +67,15 @@ pub const EXPIRY_LOGS: &str = "hooks/expiries/";
 /// What the names of the internal channels begin with that hold one session each, whose last message counts.
 pub const SESSION_LOGS: &str = "dialects/sessions/";
 
+/// What the names of the internal channels begin with in which it stands where clients stood that are gone.
+pub const PLACE_LOGS: &str = "dialects/places/";
+
+/// The most messages of each that are kept.
+pub const PLACES_MAX: usize = 256;
+
+/// What is kept of each: nothing of it is asked for after an hour.
+const PLACES: Retention = Retention { max_messages: PLACES_MAX as u64, max_bytes: 4 << 20, max_age_s: 4_000 };
+
 /// What is kept of each: a session whose client is away for so long is over.
 const SESSION: Retention = Retention { max_messages: 4, max_bytes: 1 << 20, max_age_s: 604_800 };
 
@@ -79,6 +88,7 @@ impl RetentionTable {
                 name if name.ends_with(EVENT_LOG) => EVENTS,
                 name if name.trim_start_matches('\0').starts_with(EXPIRY_LOGS) => EVENTS,
                 name if name.trim_start_matches('\0').starts_with(SESSION_LOGS) => SESSION,
+                name if name.trim_start_matches('\0').starts_with(PLACE_LOGS) => PLACES,
                 _ => INTERNAL,
             };
         }

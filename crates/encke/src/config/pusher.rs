@@ -36,5 +36,9 @@ settings! {
         max_connections: u64 = 0 => number(0, 10_000_000);
         /// How long a cache channel keeps its last event.
         cache_ttl_s: u64 = 1_800 => number(1, 86_400);
+        /// Whether a client that comes back is sent what it missed.
+        recovery: bool = true => switch();
+        /// How long a client may be away for that.
+        recovery_s: u64 = 120 => number(1, 3_600);
     }
 }

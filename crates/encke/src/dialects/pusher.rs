@@ -6,6 +6,7 @@
 //! ([`signature`]); what the server knows of connections beyond their sessions is here ([`server`]).
 
 mod application;
+mod browser;
 mod cache;
 mod carry_out;
 mod client_event;
@@ -14,9 +15,12 @@ mod departure;
 mod endpoint;
 mod fallback;
 mod fallback_sessions;
+mod followed;
 mod http_api;
+mod missed;
 mod online;
 mod opening;
+mod places;
 mod presence_members;
 mod publish;
 mod said;

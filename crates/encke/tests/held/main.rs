@@ -98,12 +98,16 @@ impl World {
     }
 
     fn append(&mut self, targets: Targets, data: &str) {
+        self.append_from(targets, data, None);
+    }
+
+    fn append_from(&mut self, targets: Targets, data: &str, from: Option<UserId>) {
         let append = Append {
             id: MessageId::from_bits(self.next_id),
             key: None,
             targets,
             body: Body::Data(json::compact(serde_json::from_str::<&RawValue>(data).unwrap()).unwrap()),
-            from: None,
+            from,
             time: self.app().now().wall,
             expires: None,
             trace: None,
@@ -270,6 +274,7 @@ mod metrics;
 mod new_keys;
 mod polls;
 mod pusher;
+mod pusher_recovery;
 mod queries;
 mod receipts;
 mod regranted;

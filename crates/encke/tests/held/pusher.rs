@@ -25,7 +25,7 @@ pub(super) fn enable(config: &mut Config) {
             "id": id, "key": format!("{name}-key"), "secret": format!("{name}-secret"),
             "client_events": client_events, "client_events_per_s": 10, "subscription_count": false,
             "activity_timeout_s": 120, "event_max_bytes": 10_240, "presence_max_members": 100,
-            "max_connections": 0, "cache_ttl_s": 1_800,
+            "max_connections": 0, "cache_ttl_s": 1_800, "recovery": true, "recovery_s": 120,
         })
     };
     let apps = json!([app("1", "app", true), app("2", "other", false)]);
@@ -43,7 +43,7 @@ fn limited(set_limits: impl FnOnce(&mut Limits)) -> World {
 }
 
 /// What the backend of the first application signs a text with.
-fn signature(text: &str) -> String {
+pub(super) fn signature(text: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(b"app-secret").unwrap();
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -129,7 +129,7 @@ fn frames(body: &str) -> Vec<Value> {
 }
 
 /// The id of the socket that is told in the first frame.
-fn socket_id(hello: &Value) -> String {
+pub(super) fn socket_id(hello: &Value) -> String {
     let data: Value = serde_json::from_str(hello["data"].as_str().unwrap()).unwrap();
     data["socket_id"].as_str().unwrap().to_owned()
 }

@@ -8,7 +8,14 @@ use std::sync::{
 use encke_proto::{ChannelName, Grant, UserId, codec::pusher};
 
 use super::signature;
-use crate::{auth::Grants, config::PusherApp, http::refusal::Refused};
+use crate::{
+    auth::{Grants, SignedText},
+    config::PusherApp,
+    http::refusal::Refused,
+};
+
+/// What places are signed for.
+const PLACES: &str = "encke pusher places";
 
 /// An application.
 #[derive(Debug)]
@@ -16,6 +23,8 @@ pub(super) struct Application {
     pub(super) settings: PusherApp,
     /// Its connections may follow its own logs, and publish to them what the dialect lets them.
     pub(super) grants: Arc<Grants>,
+    /// Reads and writes what is kept of places of its clients.
+    pub(super) places: SignedText,
     connections: AtomicU64,
 }
 
@@ -43,7 +52,8 @@ impl Application {
     fn new(settings: PusherApp) -> Self {
         let logs = Grant::of(vec![pusher::pattern_of(&settings.id)]);
         let grants = Arc::new(Grants { channels: logs.clone(), publish: logs });
-        Self { settings, grants, connections: AtomicU64::new(0) }
+        let places = SignedText::new(PLACES, &settings.secret);
+        Self { settings, grants, places, connections: AtomicU64::new(0) }
     }
 
     /// The log of a channel.

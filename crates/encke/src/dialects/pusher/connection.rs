@@ -8,11 +8,11 @@ use std::{
 };
 
 use encke_proto::{
-    SessionId, Time,
+    SessionId, Time, UserId,
     codec::pusher::{Member, SignedIn},
 };
 
-use super::{application::Application, departure::Departure, server::Server};
+use super::{application::Application, browser::Browser, departure::Departure, server::Server};
 use crate::{app::App, auth::Identity, http::refusal::Refused, random};
 
 /// A connection. What others know of it is taken back when it is dropped.
@@ -24,6 +24,10 @@ pub(super) struct Connection {
     pub(super) socket_id: String,
     /// The user that it is here.
     pub(super) identity: Identity,
+    /// Whether its client may be known again, and is sent then what it missed.
+    pub(super) recovers: bool,
+    /// The browser that it comes from, if it does.
+    pub(super) browser: Option<Browser>,
     state: Mutex<State>,
 }
 
@@ -34,6 +38,8 @@ pub(super) struct State {
     pub(super) subscriptions: HashMap<String, Option<Member>>,
     /// The user as whom it signed in.
     pub(super) signed_in: Option<SignedIn>,
+    /// What its client was called before, as far as that is known.
+    pub(super) formers: Vec<UserId>,
     /// When the second began in which events are counted, in milliseconds of the clock that never goes back.
     second_ms: u64,
     /// How many events it has sent in that second.
@@ -59,6 +65,8 @@ impl Connection {
             application: Arc::clone(application),
             socket_id,
             identity: Identity { user, grants, expires: Time(0), by_cookie: false },
+            recovers: false,
+            browser: None,
             state: Mutex::default(),
         }))
     }

@@ -8,10 +8,11 @@ use encke_proto::{ErrorCode, Refusal, SessionId, Time, codec::ws::Rejection};
 
 use super::{
     SOCKETS,
+    browser::Browser,
     opening::connection,
     said::Said,
     server::Server,
-    socket::{self, Held},
+    socket::{self, Held, Served},
 };
 use crate::{
     admission::{Address, Admission, Admit, Endpoint, Method, Opened, Path, Verdict, Waiting},
@@ -56,7 +57,7 @@ impl Endpoint for SocketEndpoint {
 impl SocketEndpoint {
     fn open(&self, waiting: &Waiting<'_>, accept: String, request_state: RequestState) -> Verdict {
         let key = waiting.path.strip_prefix(SOCKETS).unwrap_or_default().trim_end_matches('/');
-        let connection = match connection(&self.app, &self.server, key, waiting.query) {
+        let mut connection = match connection(&self.app, &self.server, key, waiting.query) {
             Ok(Ok(connection)) => connection,
             Ok(Err(said)) => return refusing(said, accept, request_state),
             Err(Refused(refusal)) => return Verdict::Refused(refusal, request_state),
@@ -65,9 +66,20 @@ impl SocketEndpoint {
             let refusal = Refusal::new(ErrorCode::Internal, "there is no randomness");
             return Verdict::Refused(refusal, request_state);
         };
+        connection.recovers = connection.application.settings.recovery;
+        if connection.recovers {
+            match Browser::of(&connection.application, waiting) {
+                Ok(browser) => connection.browser = browser,
+                Err(Refused(refusal)) => return Verdict::Refused(refusal, request_state),
+            }
+        }
+        let cookie = connection.browser.as_ref().and_then(|browser| browser.cookie.clone());
         let identity = connection.identity.clone();
         let mut duplex = Duplex::new(Some(identity.clone()), accept, None);
-        duplex.keep(|kept| kept.state = Some(Box::new(Held::Open(Arc::new(connection)))));
+        duplex.keep(|kept| {
+            kept.cookie = cookie;
+            kept.state = Some(Box::new(Held::Open(Served::new(connection))));
+        });
         Verdict::Admitted(Box::new(Admission {
             transport: socket::TRANSPORT,
             request_state,

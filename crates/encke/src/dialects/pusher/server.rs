@@ -9,7 +9,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    application::Applications, presence_members::PresenceMembers, publish::announce,
+    application::Applications, places::Places, presence_members::PresenceMembers, publish::announce,
     subscription_counts::SubscriptionCounts,
 };
 use crate::app::App;
@@ -24,6 +24,7 @@ pub(super) struct Server {
     pub(super) applications: Applications,
     pub(super) members: PresenceMembers,
     pub(super) counts: SubscriptionCounts,
+    pub(super) places: Arc<Places>,
     /// For what is done beside the shards, whose threads have none; absent in tests of single parts.
     pub(super) runtime: Option<Handle>,
 }
@@ -35,6 +36,7 @@ impl Server {
             applications: Applications::new(&app.config.pusher_apps),
             members: PresenceMembers::default(),
             counts: SubscriptionCounts::default(),
+            places: Arc::default(),
             runtime: Handle::try_current().ok(),
         })
     }

@@ -32,7 +32,7 @@ pub(super) async fn sign_in(asker: &Asker<'_>, asked: &SignIn) -> Said {
         Ok(watched) => {
             let mut frames = vec![pusher::signin_success(&asked.user_data)];
             frames.extend(watched);
-            Said { frames, close: None }
+            Said { frames, ..Said::default() }
         }
         Err(Refused(refusal)) => Said::closing(PusherClose::OverCapacity, &refusal.message),
     }

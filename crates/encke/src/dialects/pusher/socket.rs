@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use encke_proto::{
-    Close, Entry, Gap, Refusal, Unsubscribed,
+    Close, Entry, Gap, Message, Refusal, Unsubscribed,
     codec::{
         pusher::{self, Incoming},
         ws::{CloseFrame, CloseStatus, Fault, Received, frame},
@@ -15,7 +15,8 @@ use super::{
     NAME,
     carry_out::{Heard, carry_out, expelled, hear},
     connection::{Asker, Connection},
-    said::{Said, close_of, refusal_of},
+    followed::Followed,
+    said::{PusherClose, Said, close_of, refusal_of},
 };
 use crate::{
     admission,
@@ -28,9 +29,30 @@ pub(super) static TRANSPORT: &dyn Transport = &Ws(Socket);
 /// What is kept of a WebSocket.
 pub(super) enum Held {
     /// It is served.
-    Open(Arc<Connection>),
+    Open(Served),
     /// It is told why it is not.
     Refused(Said),
+}
+
+/// A WebSocket that is served.
+pub(super) struct Served {
+    connection: Arc<Connection>,
+    /// How far its client is, where that is to be known.
+    followed: Followed,
+    /// Whether its client does not come back to go on.
+    is_done: bool,
+}
+
+impl Served {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection: Arc::new(connection), followed: Followed::default(), is_done: false }
+    }
+
+    /// Whether a message is one for the client. What it has sent itself is not, or asked its backend to send
+    /// to all others.
+    fn lets(&self, message: &Message) -> bool {
+        message.from.as_ref() != Some(&self.connection.identity.user) && self.followed.lets(message)
+    }
 }
 
 /// What was asked in one frame.
@@ -60,7 +82,7 @@ impl Spoken for Socket {
     }
 
     fn begin(context: &mut TransportContext<'_>) {
-        let Some(Held::Open(connection)) = context.state::<Held>() else { return };
+        let Some(Held::Open(Served { connection, .. })) = context.state::<Held>() else { return };
         let timeout_s = connection.application.settings.activity_timeout_s;
         let hello = pusher::connection_established(&connection.socket_id, timeout_s);
         frame::text(context.out, &hello);
@@ -77,7 +99,7 @@ impl Spoken for Socket {
                 }
             }
             Heard::Asks(incoming) => {
-                if let Some(Held::Open(connection)) = context.state::<Held>() {
+                if let Some(Held::Open(Served { connection, .. })) = context.state::<Held>() {
                     let asks = Asks { connection: Arc::clone(connection), incoming };
                     context.ask(Box::new(asks));
                 }
@@ -88,18 +110,20 @@ impl Spoken for Socket {
 
     fn message(context: &mut TransportContext<'_>, entry: &Entry) {
         let message = entry.message();
-        let Some(Held::Open(connection)) = context.state::<Held>() else { return };
-        // What it has sent itself, or asked its backend to send to all others.
-        if message.from.as_ref() == Some(&connection.identity.user) {
-            return;
+        let Some(Held::Open(served)) = context.state::<Held>() else { return };
+        let is_looked_after = !served.followed.is_empty();
+        if served.lets(message) {
+            context.out.extend_from_slice(entry.form("pusher.frame", |message| {
+                let mut out = Vec::new();
+                if let Some(text) = pusher::frame_text(message) {
+                    frame::text(&mut out, &text);
+                }
+                out
+            }));
         }
-        context.out.extend_from_slice(entry.form("pusher.frame", |message| {
-            let mut out = Vec::new();
-            if let Some(text) = pusher::frame_text(message) {
-                frame::text(&mut out, &text);
-            }
-            out
-        }));
+        if is_looked_after {
+            look_after(context, message);
+        }
     }
 
     /// There is no word for it in this dialect; what is kept still comes.
@@ -107,18 +131,51 @@ impl Spoken for Socket {
 
     /// New rules forbid the channel.
     fn unsubscribed(context: &mut TransportContext<'_>, told: &Unsubscribed) {
-        let Some(Held::Open(connection)) = context.state::<Held>() else { return };
-        if let Some(text) = expelled(connection, told) {
+        let Some(Held::Open(served)) = context.state::<Held>() else { return };
+        served.followed.unfollow(&told.channel);
+        if let Some(text) = expelled(&served.connection, told) {
             frame::text(context.out, &text);
         }
     }
 
-    fn answered(context: &mut TransportContext<'_>, answer: Said) -> NextAction {
+    /// A page that is left, or a client that says that it has finished, does not come back.
+    fn closed(context: &mut TransportContext<'_>, said: Option<&CloseFrame>) {
+        let is_done =
+            said.is_some_and(|close| [CloseStatus::NORMAL, CloseStatus::GOING_AWAY].contains(&close.status));
+        if let Some(Held::Open(served)) = context.state::<Held>() {
+            served.is_done |= is_done;
+        }
+    }
+
+    fn left(context: &mut TransportContext<'_>) {
+        let Some(Held::Open(served)) = context.state::<Held>() else { return };
+        let (mut followed, connection) =
+            (std::mem::take(&mut served.followed), Arc::clone(&served.connection));
+        if followed.is_empty() || served.is_done {
+            return;
+        }
+        if let Some(up_to) = context.written.acknowledged() {
+            followed.acknowledged(up_to);
+        }
+        let Connection { app, server, application, identity, .. } = &*connection;
+        if let Some(runtime) = &server.runtime {
+            server.places.leave(runtime, app, application, identity.user.clone(), followed.places());
+        }
+    }
+
+    fn answered(context: &mut TransportContext<'_>, mut answer: Said) -> NextAction {
+        if let Some(Held::Open(served)) = context.state::<Held>() {
+            answer.unfollows.take().iter().for_each(|log| served.followed.unfollow(log));
+            answer.follows.take().into_iter().for_each(|follows| served.followed.follow(*follows));
+        }
         say(context, answer)
     }
 
     fn close(context: &mut TransportContext<'_>, close: &Close) -> CloseFrame {
         let (number, text) = close_of(close);
+        if let Some(Held::Open(served)) = context.state::<Held>() {
+            served.is_done |= number == PusherClose::Unauthorized;
+        }
         frame::text(context.out, &pusher::error(Some(number.number()), text));
         number.frame(text)
     }
@@ -127,6 +184,18 @@ impl Spoken for Socket {
         let close = refusal_of(refusal.code);
         frame::text(context.out, &pusher::error(Some(close.number()), &refusal.message));
         close.frame(refusal.message.clone())
+    }
+}
+
+/// Takes note that a message was written, or passed over.
+fn look_after(context: &mut TransportContext<'_>, message: &Message) {
+    let end = context.written.until(context.out.len());
+    let Some(Held::Open(served)) = context.state::<Held>() else { return };
+    if served.followed.sent(&message.channel, message.position, end)
+        && let Some(up_to) = context.written.acknowledged()
+        && let Some(Held::Open(served)) = context.state::<Held>()
+    {
+        served.followed.acknowledged(up_to);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Subscribing to channels: whether a client may, what it follows then, and what it and the others are told.
 
+use encke_hub::Following;
 use encke_proto::{
     ChannelName, Cursor, ErrorCode,
     codec::pusher::{self, Channel, ChannelData, ChannelKind, Member, MemberEvent, Subscribe, member_data},
@@ -9,6 +10,8 @@ use super::{
     cache,
     connection::{Asker, Connection},
     departure,
+    followed::Follows,
+    missed::{Missed, Recognition},
     publish::announce,
     said::Said,
 };
@@ -51,14 +54,14 @@ pub(super) async fn subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Said {
         return Said::error(None, &format!("the client is subscribed to {} already", asked.channel));
     }
     match try_subscribe(asker, asked).await {
-        Ok(frames) => Said { frames, close: None },
+        Ok(said) => said,
         Err(Fault { kind, message, status }) => {
             Said::one(pusher::subscription_error(&asked.channel, kind, &message, status))
         }
     }
 }
 
-async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Vec<String>, Fault> {
+async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fault> {
     let connection = asker.connection;
     let channel = Channel::parse(&asked.channel)
         .map_err(|fault| Fault::new("SubscriptionError", fault.to_string(), 400))?;
@@ -69,12 +72,14 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Vec<Strin
         _ => false,
     };
     connection.state().subscriptions.insert(channel.name.to_owned(), member.clone());
-    let (from, logs) = (Cursor::default(), vec![log.clone()]);
-    let followed = follow(&connection.app, &connection.identity, asker.session, logs, &from).await;
-    if let Err(refused) = followed {
-        release(connection, channel.name).await;
-        return Err(refused.into());
-    }
+    let recognition = Recognition::of(connection, &channel, member.as_ref());
+    let (missed, following) = match follow_from(asker, &recognition, &log).await {
+        Ok(followed) => followed,
+        Err(refused) => {
+            release(connection, channel.name).await;
+            return Err(refused.into());
+        }
+    };
     if let Some(member) = member.as_ref().filter(|_| is_first) {
         let (data, from) = (member_data(MemberEvent::Added, member), Some(connection.identity.user.clone()));
         announce(&connection.app, log.clone(), MemberEvent::Added.name(), &data, from).await;
@@ -89,10 +94,46 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Vec<Strin
     let mut frames = vec![pusher::subscription_succeeded(channel.name, &data)];
     if channel.is_cache {
         let kept_s = connection.application.settings.cache_ttl_s;
-        let cached = cache::last(&connection.app, &log, kept_s).await?;
-        frames.push(cached.map_or_else(|| pusher::cache_miss(channel.name), |cached| cached.frame));
+        match cache::last(&connection.app, &log, kept_s).await? {
+            // It comes with what was missed, or has come before that.
+            Some(_) if missed.is_some() => {}
+            Some(cached) => frames.push(cached.frame),
+            None => frames.push(pusher::cache_miss(channel.name)),
+        }
     }
-    Ok(frames)
+    Ok(Said { frames, follows: follows(recognition, missed, &following, log), ..Said::default() })
+}
+
+/// Follows a channel: from where the client stood in it, if it is known again, or from now on.
+async fn follow_from(
+    asker: &Asker<'_>,
+    recognition: &Recognition,
+    log: &ChannelName,
+) -> Result<(Option<Missed>, Following), Refused> {
+    let Connection { app, identity, .. } = asker.connection;
+    let missed = recognition.missed(asker.connection, log).await?;
+    let mut from = Cursor::default();
+    from.entries.extend(missed.as_ref().map(|missed| (log.clone(), missed.from)));
+    let following = follow(app, identity, asker.session, vec![log.clone()], &from).await?;
+    Ok((missed, following))
+}
+
+/// What is known from now on of a channel that a client follows, if it is to be known again.
+fn follows(
+    recognition: Recognition,
+    missed: Option<Missed>,
+    following: &Following,
+    log: ChannelName,
+) -> Option<Box<Follows>> {
+    let kept_in = recognition.kept_in;
+    if kept_in.is_empty() && missed.is_none() {
+        return None;
+    }
+    // Without the right to read the history it begins now all the same.
+    let began = following.began.position(&log);
+    let at = began.or(missed.as_ref().map(|missed| missed.from))?;
+    let (until, former) = missed.map_or((0, None), |missed| (missed.until, Some(missed.former)));
+    Some(Box::new(Follows { log, kept_in, at, until, former }))
 }
 
 /// Whether the subscribers of a channel are told how many they are.
@@ -169,5 +210,5 @@ pub(super) async fn unsubscribe(asker: &Asker<'_>, channel: &str) -> Said {
         }
     }
     release(connection, channel).await;
-    Said::default()
+    Said { unfollows: connection.application.log(channel).ok(), ..Said::default() }
 }

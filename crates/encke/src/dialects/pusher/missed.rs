@@ -1,0 +1,86 @@
+//! What a client has missed in a channel while it was away: from where on it is sent what there is, if it is
+//! known again.
+
+use encke_engine::{PageLimit, ReadFrom};
+use encke_proto::{
+    ChannelName, Offset, Position, UserId,
+    codec::pusher::{Channel, Member},
+};
+
+use super::{connection::Connection, places};
+use crate::http::refusal::Refused;
+
+/// The most messages that are sent again, the newest.
+const MISSED_MAX: u64 = 10_000;
+/// Nothing is read but where the log ends.
+const NOTHING: PageLimit = PageLimit { messages: 1, bytes: 1 };
+
+/// By what a client of a channel is known again.
+#[derive(Debug, Default)]
+pub(super) struct Recognition {
+    /// Where the place may be that it left.
+    left_in: Option<ChannelName>,
+    /// Where its place is kept when it goes.
+    pub(super) kept_in: Vec<ChannelName>,
+}
+
+/// What it missed.
+#[derive(Debug)]
+pub(super) struct Missed {
+    /// Behind which message it begins.
+    pub(super) from: Position,
+    /// Its last message.
+    pub(super) until: Offset,
+    /// What its client was called before.
+    pub(super) former: UserId,
+}
+
+impl Recognition {
+    /// A browser is known by its cookie; what has none by the user whom the backend has signed for.
+    pub(super) fn of(connection: &Connection, channel: &Channel<'_>, member: Option<&Member>) -> Self {
+        if !connection.recovers {
+            return Self::default();
+        }
+        let user = match channel.user() {
+            Some(user) => Some(user),
+            None => member.filter(|_| channel.is_signed()).map(|member| member.user_id.as_str()),
+        };
+        let user = user.map(|user| places::log(&connection.application, &["user", user]));
+        match &connection.browser {
+            Some(browser) if browser.cookie.is_none() => {
+                Self { left_in: Some(browser.log.clone()), kept_in: vec![browser.log.clone()] }
+            }
+            // It may be that it keeps no cookies.
+            Some(browser) => Self {
+                left_in: user.clone(),
+                kept_in: user.into_iter().chain([browser.log.clone()]).collect(),
+            },
+            None => Self { left_in: user.clone(), kept_in: user.into_iter().collect() },
+        }
+    }
+
+    /// What the client missed in a channel; none if it was not here, or if that is not known any more.
+    pub(super) async fn missed(
+        &self,
+        connection: &Connection,
+        channel: &ChannelName,
+    ) -> Result<Option<Missed>, Refused> {
+        let Some(left_in) = &self.left_in else { return Ok(None) };
+        let (app, application) = (&connection.app, &connection.application);
+        let formers = connection.state().formers.clone();
+        let places = &connection.server.places;
+        let Some(taken) = places.take(app, application, left_in, channel, &formers).await? else {
+            return Ok(None);
+        };
+        if !formers.contains(&taken.client) {
+            connection.state().formers.push(taken.client.clone());
+        }
+        let page = app.engine.read(channel, ReadFrom::Head, NOTHING).await?;
+        if page.epoch != taken.at.epoch || taken.at.offset > page.head {
+            return Ok(None);
+        }
+        let offset = taken.at.offset.max(page.head.saturating_sub(MISSED_MAX));
+        let from = Position { offset, ..taken.at };
+        Ok(Some(Missed { from, until: page.head, former: taken.client }))
+    }
+}

@@ -1,0 +1,159 @@
+// What pusher-js has missed comes when it is back: a network that is gone for 20 s, a server that is
+// restarted, a client that goes to another node. The client is as its project publishes it, in a browser and
+// in Node; nothing is lost, comes twice or out of order.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { launch } from './support/browser.js';
+import { APP, backend, client, named, settings, subscribed } from './support/pusher.js';
+import { Relay } from './support/relay.js';
+import { Server } from './support/server.js';
+import { until } from './support/until.js';
+
+const AWAY_MS = 20_000;
+const EVERY_MS = 20;
+const resolve = createRequire(import.meta.url).resolve;
+const PUSHER = readFileSync(path.join(path.dirname(resolve('pusher-js/package.json')), 'dist/web/pusher.js'));
+const PAGE = `<!doctype html><meta charset="utf-8"><title>Pusher</title><script src="/pusher.js"></script>
+<script>
+  window.received = [];
+  window.connections = 0;
+  window.openAt = (port) => new Promise((done) => {
+    const pusher = (window.pusher = new Pusher('${APP.key}', {
+      cluster: 'any', wsHost: '127.0.0.1', wsPort: port, forceTLS: false, enableStats: false,
+      enabledTransports: ['ws'],
+    }));
+    pusher.connection.bind('connected', () => (window.connections += 1));
+    const channel = pusher.subscribe('news');
+    channel.bind('number', (n) => window.received.push(n));
+    channel.bind('pusher:subscription_succeeded', done);
+  });
+</script>`;
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Publishes numbers, one after the other, until it is stopped; how many then. */
+const numbers = (app, channel) => {
+  let goesOn = true;
+  const done = (async () => {
+    let n = 0;
+    for (; goesOn; n += 1) {
+      // What a server that stops did not take is published again.
+      for (;;) {
+        const answer = await app().trigger(channel, 'number', n).catch(() => undefined);
+        if (answer?.status === 200) break;
+        await sleep(EVERY_MS);
+      }
+      await sleep(EVERY_MS);
+    }
+    return n;
+  })();
+  return () => {
+    goesOn = false;
+    return done;
+  };
+};
+const upTo = (count) => Array.from({ length: count }, (_, n) => n);
+
+describe('what pusher-js has missed comes when it is back', () => {
+  let site, origin, browser;
+  before(async () => {
+    site = http.createServer((request, response) => {
+      const isScript = request.url === '/pusher.js';
+      const type = isScript ? 'text/javascript' : 'text/html';
+      response.writeHead(200, { 'content-type': `${type}; charset=utf-8` }).end(isScript ? PUSHER : PAGE);
+    });
+    await new Promise((done) => site.listen(0, '127.0.0.1', done));
+    origin = `http://127.0.0.1:${site.address().port}`;
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    site.closeAllConnections();
+    site.close();
+  });
+
+  const open = async (t, relay) => {
+    const context = await browser.newContext();
+    t.after(() => context.close());
+    const page = await context.newPage();
+    await page.goto(`${origin}/`);
+    await page.evaluate((port) => window.openAt(port), relay.port);
+    const has = (name) => page.evaluate((of) => window[of], name);
+    const isBack = (count) => until('it is back', async () => (await has('connections')) >= count);
+    const hasAll = async (count) => {
+      await until('all have come', async () => (await has('received')).length >= count);
+      assert.deepEqual(await has('received'), upTo(count));
+    };
+    return { context, page, isBack, hasAll };
+  };
+
+  test('in a tab that was offline for 20 s', { timeout: 120_000 }, async (t) => {
+    const server = await Server.start({ engine: 'memory', env: settings() });
+    t.after(() => server.stop());
+    const relay = await Relay.to(server.port);
+    t.after(() => relay.close());
+    const tabs = [await open(t, relay), await open(t, relay)];
+    const app = backend(server);
+    const stop = numbers(() => app, 'news');
+    for (const { context } of tabs) await context.setOffline(true);
+    relay.cut();
+    await sleep(AWAY_MS);
+    relay.target = server.port;
+    for (const { context } of tabs) await context.setOffline(false);
+    for (const { isBack } of tabs) await isBack(2);
+    const count = await stop();
+    assert.ok(count > 100, `${count}`);
+    for (const { hasAll } of tabs) await hasAll(count);
+  });
+
+  test('in a tab whose server is restarted', { timeout: 120_000 }, async (t) => {
+    const server = await Server.start({ engine: 'log', env: settings() });
+    t.after(() => server.stop());
+    const relay = await Relay.to(server.port);
+    t.after(() => relay.close());
+    const { isBack, hasAll } = await open(t, relay);
+    const stop = numbers(() => backend(server), 'news');
+    for (const connections of [2, 3]) {
+      await sleep(500);
+      await server.restart('SIGTERM');
+      await isBack(connections);
+    }
+    await hasAll(await stop());
+  });
+
+  test('in a tab and in Node that go from node to node', { timeout: 180_000 }, async (t) => {
+    const server = await Server.start({ cluster: 'redis', env: settings() });
+    t.after(() => server.stop());
+    const nodes = [server.node(0), server.node(1)];
+    const ports = nodes.map((node) => Number(new URL(node.url).port));
+    const relay = await Relay.to(ports[0]);
+    t.after(() => relay.close());
+    const { isBack, hasAll } = await open(t, relay);
+    const pusher = await client(relay, { user: 'alice' });
+    t.after(() => pusher.disconnect());
+    const room = await subscribed(pusher, 'presence-room');
+    let living = 1;
+    const stops = ['news', 'presence-room'].map((name) => numbers(() => backend(nodes[living]), name));
+    for (const round of [0, 1, 2]) {
+      await sleep(500);
+      const gone = round % 2;
+      living = 1 - gone;
+      // The next connection goes to the other node, while this one stops.
+      relay.target = ports[living];
+      await server.killNode(gone, 'SIGTERM');
+      await isBack(round + 2);
+      await until('it is back', () => pusher.connection.state === 'connected');
+      await server.startNode(gone);
+    }
+    const [news, inRoom] = [await stops[0](), await stops[1]()];
+    await hasAll(news);
+    const received = () => named(room, 'number').map(([, n]) => n);
+    await until('all have come', () => received().length >= inRoom);
+    assert.deepEqual(received(), upTo(inRoom));
+  });
+});
