@@ -80,6 +80,7 @@ impl Listener {
             client: client.clone(),
             shared: Arc::clone(&shared),
             transport: options.transport,
+            device: options.device,
             hold_s: options.hold_s,
             whole: options.whole,
             items: VecDeque::new(),
@@ -196,6 +197,7 @@ struct Driver {
     client: Client,
     shared: Arc<Shared>,
     transport: Transport,
+    device: Option<String>,
     hold_s: Option<u64>,
     whole: bool,
     items: VecDeque<Item>,
@@ -435,6 +437,7 @@ impl Driver {
     /// What a data connection is asked for with.
     fn query(&self) -> Query {
         let mut query = self.shared.query();
+        query.add_some("device", self.device.as_deref());
         if !self.whole {
             query.add("form", "short");
         }

@@ -24,6 +24,7 @@ pub struct Listen {
     pub(crate) channels: BTreeSet<String>,
     pub(crate) cursor: Option<String>,
     pub(crate) session: Option<String>,
+    pub(crate) device: Option<String>,
     pub(crate) hold_s: Option<u64>,
     pub(crate) whole: bool,
 }
@@ -60,6 +61,14 @@ impl Listen {
     #[must_use]
     pub fn session(mut self, session: impl Into<String>) -> Self {
         self.session = Some(session.into());
+        self
+    }
+
+    /// As this device of the user, which has a place of its own in the user's channel: without a cursor it
+    /// goes on where it was, and begins with all that is kept when it was never here. 1 to 64 bytes.
+    #[must_use]
+    pub fn device(mut self, name: impl Into<String>) -> Self {
+        self.device = Some(name.into());
         self
     }
 

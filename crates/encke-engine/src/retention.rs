@@ -79,6 +79,13 @@ const PLACES: Retention = Retention { max_messages: PLACES_MAX as u64, max_bytes
 /// What is kept of each: a session whose client is away for so long is over.
 const SESSION: Retention = Retention { max_messages: 4, max_bytes: 1 << 20, max_age_s: 604_800 };
 
+/// What the names of the internal channels begin with that hold the places of one user's devices each. The
+/// last messages count together.
+pub const DEVICE_LOGS: &str = "devices/";
+
+/// How many messages of such a log are kept: more than nodes that write to it at the same moment.
+pub const DEVICE_LOG_MESSAGES: u64 = 8;
+
 impl RetentionTable {
     /// The retention of `channel`.
     #[must_use]
@@ -89,6 +96,12 @@ impl RetentionTable {
                 name if name.trim_start_matches('\0').starts_with(EXPIRY_LOGS) => EVENTS,
                 name if name.trim_start_matches('\0').starts_with(SESSION_LOGS) => SESSION,
                 name if name.trim_start_matches('\0').starts_with(PLACE_LOGS) => PLACES,
+                // As long as pushes: what a device had by then is not kept any more either.
+                name if name.trim_start_matches('\0').starts_with(DEVICE_LOGS) => Retention {
+                    max_messages: DEVICE_LOG_MESSAGES,
+                    max_bytes: 1 << 20,
+                    max_age_s: self.own.max_age_s,
+                },
                 _ => INTERNAL,
             };
         }

@@ -142,6 +142,7 @@ impl World {
             transport: "sse",
             lasting: true,
             start,
+            device: None,
             channels,
             carried,
             token_ends: Time(0),
@@ -248,6 +249,7 @@ impl World {
             | Output::Ended { .. }
             | Output::Read { .. }
             | Output::Handed { .. }
+            | Output::Reached(_)
             | Output::Shown { .. }
             | Output::Traced(_)
             | Output::Present(_)

@@ -11,7 +11,7 @@ use encke_proto::{
 };
 
 use crate::{
-    ConnKey, Ending, Following, Hub, Key, Now, Output, ReadKey,
+    ConnKey, Device, Ending, Following, Hub, Key, Now, Output, ReadKey,
     channel::{Channel, Member},
     session::{Beginning, Reading, Served, Session, Sub, SubState},
 };
@@ -55,6 +55,8 @@ pub struct Attach {
     pub lasting: bool,
     /// Where to go on.
     pub start: Start,
+    /// The device that the session is of, if it is to have a place of its own in the user's channel.
+    pub device: Option<Device>,
     /// Channels to follow besides those of the session and the cursor.
     pub channels: Vec<ChannelName>,
     /// What the session followed on another node, which has given it up; it goes on under its id as `fresh`.
@@ -114,6 +116,7 @@ impl Hub {
             session.begun = false;
         }
         self.note_token(key, attach.token.as_ref());
+        self.note_device(key, attach.device.as_ref());
         self.conn_index.insert(&self.sessions, &conn, key);
         self.found.set(Some(key));
         self.traffic.connected(transport);
@@ -170,19 +173,20 @@ impl Hub {
             self.carry_on(key, &attach.user, &attach.carried, &attach.granted)?;
         }
         let own = attach.user.channel();
-        let (elsewhere, own_elsewhere) = match &attach.start {
-            Start::Absent | Start::Cursor(_) => (Beginning::Now, Beginning::Handed),
-            Start::Earliest => (Beginning::Earliest, Beginning::Earliest),
+        let elsewhere = match &attach.start {
+            Start::Absent | Start::Cursor(_) => Beginning::Now,
+            Start::Earliest => Beginning::Earliest,
         };
         let cursor = match &attach.start {
             Start::Cursor(cursor) => Some(cursor),
             Start::Absent | Start::Earliest => None,
         };
         // Its own channel comes first, so that every session has it as its first subscription.
-        match cursor.and_then(|cursor| cursor.position(&own)) {
-            Some(at) => self.follow(key, &own, Beginning::Here, Some(at))?,
-            None => self.follow(key, &own, own_elsewhere, None)?,
-        }
+        let (beginning, at) = match cursor.and_then(|cursor| cursor.position(&own)) {
+            Some(at) => (Beginning::Here, Some(at)),
+            None => self.own_beginning(key, attach),
+        };
+        self.follow(key, &own, beginning, at)?;
         if let Some(cursor) = cursor {
             for (channel, position) in cursor.entries.iter().filter(|(channel, _)| *channel != own) {
                 if !self.is_permitted(&attach.user, &attach.granted, channel) {

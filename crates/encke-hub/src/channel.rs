@@ -114,8 +114,13 @@ impl Channel {
 
     /// Whether its user is handed more than before by what is there up to a position.
     pub(crate) fn hands(&self, up_to: Position) -> bool {
-        match self.handed.map(|handed| handed.position) {
-            Some(handed) if handed.epoch == up_to.epoch => handed.offset < up_to.offset,
+        self.is_farther(self.handed.map(|handed| handed.position), up_to)
+    }
+
+    /// Whether `up_to` is farther than a place where its user, or a device, was; none if it was nowhere.
+    pub(crate) fn is_farther(&self, was: Option<Position>, up_to: Position) -> bool {
+        match was {
+            Some(was) if was.epoch == up_to.epoch => was.offset < up_to.offset,
             // One tab may still stand in the former epoch while another is in the new one.
             Some(_) => self.window().is_some_and(|window| window.epoch == up_to.epoch),
             None => true,

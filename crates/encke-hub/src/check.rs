@@ -31,6 +31,9 @@ impl Hub {
                 "a request waits for a session that is gone".into()
             })?;
         }
+        for key in self.devices.keys() {
+            ensure(self.sessions.get(*key).is_some(), || "a device has a session that is gone".into())?;
+        }
         Ok(())
     }
 

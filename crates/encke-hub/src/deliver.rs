@@ -5,12 +5,12 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use encke_proto::{
-    ChannelName, Entry, ErrorCode, Expiring, Gap, GapReason, Message, Offset, Page, Position, Unsubscribed,
-    UserId,
+    ChannelName, DeviceName, Entry, ErrorCode, Expiring, Gap, GapReason, Message, Offset, Page, Position,
+    Unsubscribed, UserId,
 };
 
 use crate::{
-    ConnKey, Hub, Key, Now, Output, ReadKey, TracedMessage, Traffic,
+    ConnKey, Device, Hub, Key, Now, Output, Reached, ReadKey, TracedMessage, Traffic,
     channel::{Appended, Channel, Handed, Log, Member, Window},
     session::{Beginning, Behind, Notice, Session, Sub, SubState},
 };
@@ -35,6 +35,8 @@ pub struct Receipt {
     pub user: UserId,
     /// Up to here.
     pub position: Position,
+    /// The device that was handed it, if it has a place of its own that is not that far yet.
+    pub device: Option<DeviceName>,
 }
 
 /// The next thing for a connection.
@@ -335,8 +337,9 @@ impl Hub {
     /// connection so far. Of broadcasts none is.
     #[must_use]
     pub fn owed(&self, conn: ConnKey) -> Option<Receipt> {
-        let (session, position) = self.handed_now(conn)?;
-        Some(Receipt { user: self.users.get(session.user)?.id.clone(), position })
+        let (session, position, device) = self.handed_now(conn)?;
+        let device = device.map(|device| device.name.clone());
+        Some(Receipt { user: self.users.get(session.user)?.id.clone(), position, device })
     }
 
     /// Whether one is due.
@@ -345,19 +348,25 @@ impl Hub {
         self.handed_now(conn).is_some()
     }
 
-    /// How far the user of a connection will have been handed the own channel, if farther than before.
-    fn handed_now(&self, conn: ConnKey) -> Option<(&Session, Position)> {
-        let session = self.session_by_conn(conn)?;
+    /// How far the user of a connection will have been handed the own channel, if the user or the device gets
+    /// farther than before, and the device if it does.
+    fn handed_now(&self, conn: ConnKey) -> Option<(&Session, Position, Option<&Device>)> {
+        let (key, session) = self.served_by(conn)?;
         // Before it has begun, and before a gap is told, the session stands where its client says, which may
         // be anywhere.
         let sub = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap())?;
-        self.channels.at(sub.channel)?.hands(sub.at).then_some((session, sub.at))
+        let own = self.channels.at(sub.channel)?;
+        let device = self.advances(key, own, sub.at);
+        (device.is_some() || own.hands(sub.at)).then_some((session, sub.at, device))
     }
 
     /// What a receipt was due for is acknowledged now. The connection that it was sent on may have served
     /// others since, or be gone.
     pub fn handed(&mut self, receipt: Receipt, now: Now) {
-        let Receipt { user, position } = receipt;
+        let Receipt { user, position, device } = receipt;
+        if let Some(device) = device {
+            self.reach(Reached { user: user.clone(), device, position });
+        }
         let channel = user.channel();
         // Without a session of the user here the engine alone knows how far it was handed, and does not go
         // back.

@@ -9,8 +9,8 @@ use std::{
 use encke_proto::{ChannelName, IntHashState, SessionId, Time, TokenId, UserId};
 
 use crate::{
-    ConnKey, HubConfig, Key, Now, Output, Slab, Traffic, Wheel, channel::Channel, cursor_text::EpochText,
-    index::Index, presence::User, session::Session, tombstone::Tombstones,
+    ConnKey, Device, HubConfig, Key, Now, Output, Slab, Traffic, Wheel, channel::Channel,
+    cursor_text::EpochText, index::Index, presence::User, session::Session, tombstone::Tombstones,
 };
 
 /// The ticks of the hub's wheel, in milliseconds.
@@ -57,6 +57,8 @@ pub struct Hub {
     pub(crate) unsubscribed: HashMap<Key, Vec<ChannelName>>,
     /// The ids of the tokens that sessions came with; most tokens have none.
     pub(crate) token_ids: HashMap<Key, TokenId>,
+    /// The devices that sessions are of; most are of none.
+    pub(crate) devices: HashMap<Key, Device>,
     /// From when on what was published is recent: see [`crate::HubConfig::window_ms`].
     pub(crate) recent_since: Time,
     pub(crate) outputs: VecDeque<Output>,
@@ -90,6 +92,7 @@ impl Hub {
             subscribing: HashMap::new(),
             unsubscribed: HashMap::new(),
             token_ids: HashMap::new(),
+            devices: HashMap::new(),
             recent_since,
             outputs: VecDeque::new(),
             traffic: Traffic::default(),
@@ -167,6 +170,7 @@ impl Hub {
         self.conn_index.fit::<Session, ConnKey>(&self.sessions);
         self.channel_index.fit::<Channel, ChannelName>(&self.channels);
         self.token_ids.shrink_to(2 * self.token_ids.len());
+        self.devices.shrink_to(2 * self.devices.len());
     }
 
     /// Time goes on: sessions whose grace or token is over end, channels at rest let go of their messages,

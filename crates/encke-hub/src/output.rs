@@ -6,7 +6,7 @@ use encke_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnKey, ControlReply, Key};
+use crate::{ConnKey, ControlReply, Key, Reached};
 
 /// How a connection's service ends, when it is not by the driver's own doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +121,8 @@ pub enum Output {
         /// Up to here.
         position: Position,
     },
+    /// A device has got farther in the user's own channel: its place is to be kept.
+    Reached(Box<Reached>),
     /// The client says that everything in the user's own channel up to here was shown to the person.
     Shown {
         /// The user.

@@ -106,6 +106,7 @@ impl Hub {
         self.session_index.remove(&session.id, key);
         self.unsubscribed.remove(&key);
         self.forget_token(key);
+        self.forget_device(key);
         self.answer_subscribers(key);
         let Some(user) = self.users.get_mut(session.user) else { return };
         user.sessions.remove_first(|other| *other == key);

@@ -45,7 +45,7 @@ pub use int_hasher::IntHashState;
 pub use lineage::Lineage;
 pub use message::{Body, Message};
 pub use message_json::{MessageJson, MessageType};
-pub use name::{ChannelName, NameError, UserId};
+pub use name::{ChannelName, DeviceName, NameError, UserId};
 pub use name_filter::NameFilter;
 pub use object::{Object, objects};
 pub use page::Page;

@@ -3,6 +3,10 @@
 
 /// The longest user or channel name, in bytes of UTF-8.
 pub const NAME_MAX_BYTES: usize = 255;
+/// The longest name of a device, in bytes of UTF-8.
+pub const DEVICE_NAME_MAX_BYTES: usize = 64;
+/// The most devices of a user whose places are kept; the one that is away longest goes.
+pub const USER_MAX_DEVICES: usize = 16;
 /// The largest request body, in bytes.
 pub const BODY_MAX_BYTES: usize = 64 * 1024;
 /// How deep arrays and objects may nest in published JSON.

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::limits::NAME_MAX_BYTES;
+use crate::limits::{DEVICE_NAME_MAX_BYTES, NAME_MAX_BYTES};
 
 /// Why a name is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum NameError {
     /// Longer than [`NAME_MAX_BYTES`].
     #[error("a name has at most {NAME_MAX_BYTES} bytes")]
     TooLong,
+    /// Longer than [`DEVICE_NAME_MAX_BYTES`].
+    #[error("the name of a device has at most {DEVICE_NAME_MAX_BYTES} bytes")]
+    DeviceTooLong,
     /// Control characters would break lines, logs and terminals.
     #[error("a name must not hold control characters")]
     Control,
@@ -152,6 +155,39 @@ impl<'de> Deserialize<'de> for UserId {
     }
 }
 
+/// A device of a user, by the name that its program gave it: 1 to 64 bytes of UTF-8 that can be seen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceName(Arc<str>);
+
+name!(DeviceName);
+
+impl DeviceName {
+    /// Checks the name of a device from outside.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule it breaks.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        if text.len() > DEVICE_NAME_MAX_BYTES {
+            return Err(NameError::DeviceTooLong);
+        }
+        check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::new(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A channel: an append-only log that sessions follow. Either public (1 to 255 bytes, not beginning with `@`)
 /// or a user's own (`@` and the user).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -276,6 +312,26 @@ mod tests {
             assert_eq!(UserId::new(&format!("ali{c}ce")), Err(NameError::Invisible), "{:x}", u32::from(c));
         }
         assert_eq!(ChannelName::public("@alice"), Err(NameError::Reserved));
+    }
+
+    #[test]
+    fn a_device_has_a_short_name_that_can_be_seen() {
+        for name in ["phone", "@", "Küche 2", &"x".repeat(64), &"ü".repeat(32)] {
+            let device = DeviceName::new(name).unwrap();
+            let json = serde_json::to_string(&device).unwrap();
+            assert_eq!((device.as_str(), serde_json::from_str(&json).unwrap()), (name, device.clone()));
+        }
+        for (name, error) in [
+            ("", NameError::Empty),
+            (&*"x".repeat(65), NameError::DeviceTooLong),
+            (&"ü".repeat(33), NameError::DeviceTooLong),
+            ("  ", NameError::Blank),
+            ("a\0", NameError::Control),
+            ("a\u{200b}", NameError::Invisible),
+        ] {
+            assert_eq!(DeviceName::new(name), Err(error), "{name:?}");
+        }
+        assert!(serde_json::from_str::<DeviceName>("\"\"").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod waiting;
 
 use std::{fmt, pin::Pin, sync::Arc};
 
-use encke_hub::Start;
+use encke_hub::{Device, Start};
 use encke_proto::{ChannelName, Grant, Refusal, SessionId, Time, TokenInfo, UserId};
 
 use crate::{
@@ -47,6 +47,8 @@ pub struct Admission {
     pub lasting: bool,
     /// Where it wants to go on.
     pub start: Start,
+    /// The device that it is of, if that is to have a place of its own.
+    pub device: Option<Device>,
     /// What it wants to follow besides.
     pub channels: Vec<ChannelName>,
     /// What is kept of the connection besides.

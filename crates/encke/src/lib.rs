@@ -17,6 +17,7 @@ pub mod config;
 pub mod connection;
 pub mod copies;
 mod cors;
+pub mod devices;
 pub mod dialect_states;
 pub mod dialects;
 pub mod engines;

@@ -11,7 +11,7 @@ use encke_hub::{CloseTarget, ControlRequest};
 use encke_proto::{Close, CloseCode};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, interval, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -27,6 +27,8 @@ use crate::{
 
 /// How often the engine is asked to forget what is too old.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How long what is noted of users may take to be written down, while the server stops.
+const WRITTEN_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked whether all clients have gone, while the server stops.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -244,7 +246,7 @@ async fn sweep(app: Arc<App>) {
 /// Stops in order: no connection is accepted, all clients that wait are told to come back, what was accepted
 /// is finished, the store is closed. How many connections were cut off that had not ended within `drain`.
 async fn stop(server: Server, drain: Duration) -> usize {
-    let Server { app, threads, hyper_server, stop, among_nodes, main, admin, .. } = server;
+    let Server { app, threads, engine_io, hyper_server, stop, among_nodes, main, admin, .. } = server;
     let ends = Instant::now() + drain;
     app.stop();
     app.shards.drain(app.sessions.nodes().is_some_and(|nodes| nodes.count() > 1));
@@ -277,6 +279,12 @@ async fn stop(server: Server, drain: Duration) -> usize {
     app.shards.stop();
     for thread in threads {
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+    let written = Instant::now() + WRITTEN_MAX;
+    for task in engine_io {
+        if timeout_at(written, task).await.is_err() {
+            tracing::warn!("it is not written down how far all users were handed what was pushed");
+        }
     }
     // hyper gets its connections from the shards; requests under way are finished, within the same time.
     if timeout(ends.saturating_duration_since(Instant::now()), hyper_server).await.is_err() {

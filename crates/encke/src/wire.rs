@@ -137,6 +137,8 @@ pub struct Server {
     pub app: Arc<App>,
     /// Its shards' threads.
     pub threads: Vec<thread::JoinHandle<()>>,
+    /// Its shards' engine I/O tasks, which end behind them.
+    pub engine_io: Vec<tokio::task::JoinHandle<()>>,
     /// The task that serves requests that do not wait; it ends when the shards have.
     pub hyper_server: tokio::task::JoinHandle<()>,
     /// Tells hyper that the server stops.
@@ -237,10 +239,21 @@ pub async fn wire_speaking(
         redirects,
         hub: hub_config(&app),
     };
-    let threads = workers.start_all(rooms, listeners, tls_listeners, admin_listeners)?;
+    let (threads, engine_io) = workers.start_all(rooms, listeners, tls_listeners, admin_listeners)?;
     app.reports.stats().listens_at(addresses(&main, tls_address, admin.as_ref()));
     look_after(&app, connections, &stop);
-    Ok(Server { main, tls_address, admin, max_connections, app, threads, hyper_server, stop, among_nodes })
+    Ok(Server {
+        main,
+        tls_address,
+        admin,
+        max_connections,
+        app,
+        threads,
+        engine_io,
+        hyper_server,
+        stop,
+        among_nodes,
+    })
 }
 
 /// Starts what looks at the server while it works: for its operators, and for memory to give back.
@@ -504,7 +517,7 @@ impl Workers {
         listeners: Vec<StreamListener>,
         tls_listeners: Vec<TlsListener>,
         admin_listeners: Vec<AdminListener>,
-    ) -> io::Result<Vec<thread::JoinHandle<()>>> {
+    ) -> io::Result<(Vec<thread::JoinHandle<()>>, Vec<tokio::task::JoinHandle<()>>)> {
         let mut tls_listeners = tls_listeners.into_iter();
         let mut admin_listeners = admin_listeners.into_iter();
         let parts = rooms.into_iter().zip(listeners).enumerate();
@@ -520,13 +533,13 @@ impl Workers {
         index: usize,
         room: Room,
         (listener, tls, admin): (StreamListener, Option<TlsListener>, Option<AdminListener>),
-    ) -> io::Result<thread::JoinHandle<()>> {
+    ) -> io::Result<(thread::JoinHandle<()>, tokio::task::JoinHandle<()>)> {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;
         let observer = app.events.clone().map(|events| events as Arc<dyn SessionObserver>);
         let (engine, clock) = (Arc::clone(&app.engine), Arc::clone(&app.clock));
         let (engine_io, work) = open_engine_io(engine, clock, mailbox, observer.clone());
-        app.supervisor.spawn("engine-io", work);
+        let engine_io_task = app.supervisor.spawn("engine-io", work);
         let shard = Shard::new(Parts {
             poll,
             listener,
@@ -558,9 +571,10 @@ impl Workers {
             spread_ms: config.shutdown_spread_s * 1000,
         })?;
         let supervisor = app.supervisor.clone();
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || supervisor.run("shard", || shard.run()))
+            .spawn(move || supervisor.run("shard", || shard.run()))?;
+        Ok((thread, engine_io_task))
     }
 }
 

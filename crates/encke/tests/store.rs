@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "store/devices.rs"]
+mod devices;
 mod hook_endpoint;
 #[path = "store/hook_events.rs"]
 mod hook_events;

@@ -171,6 +171,7 @@ impl World {
             transport: "sse",
             lasting: true,
             start,
+            device: None,
             channels,
             carried,
             granted: encke_proto::Grant::all(),
@@ -430,6 +431,7 @@ impl World {
                 | Output::Unwatch(_)
                 | Output::Closed { .. }
                 | Output::Shown { .. }
+                | Output::Reached(_)
                 | Output::Traced(_) => {}
             }
         }

@@ -182,6 +182,7 @@ impl Sim {
             transport,
             lasting: true,
             start,
+            device: None,
             channels,
             carried: Following::default(),
             token_ends,

@@ -315,6 +315,7 @@ impl Sim {
                 }
                 Output::Replied { ticket, reply } => self.replied(at, ticket, &reply),
                 Output::Shown { .. }
+                | Output::Reached(_)
                 | Output::Traced(_)
                 | Output::Present(_)
                 | Output::Absent(_)

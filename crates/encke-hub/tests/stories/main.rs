@@ -11,6 +11,7 @@ mod churn;
 mod closing;
 mod crowd;
 mod delivery;
+mod devices;
 mod engine_trouble;
 mod expiring;
 mod fleeting;

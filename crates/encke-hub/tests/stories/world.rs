@@ -51,6 +51,7 @@ pub fn attach(conn: u64, name: &str) -> Attach {
         transport: "sse",
         lasting: true,
         start: Start::Absent,
+        device: None,
         channels: Vec::new(),
         carried: Following::default(),
         token_ends: Time(0),

@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Channels to subscribe to besides the user's own
     #[arg(long, num_args = 1..)]
     channel: Vec<String>,
+    /// A name for this device: it goes on where it was, whatever other devices of the user were given
+    #[arg(long)]
+    device: Option<String>,
     /// How messages come
     #[arg(long, value_enum, default_value_t = By::Sse)]
     transport: By,
@@ -102,6 +105,9 @@ async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result
     loop {
         // What is printed is for other programs, which may want each member.
         let mut listen = Listen::new().whole().channels(args.channel.iter().cloned()).transport(transport);
+        if let Some(device) = &args.device {
+            listen = listen.device(device);
+        }
         let before = current.borrow().clone();
         if let Some((session, cursor)) = before.and_then(|handle| handle.session().zip(handle.cursor())) {
             listen = listen.session(session).cursor(cursor);

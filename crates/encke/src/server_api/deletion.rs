@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    devices,
     extractors::{MayAdminister, OPERATOR},
     http::refusal::{ENGINE, Refused, codes},
     validation::{self, InPath},
@@ -76,6 +77,7 @@ pub(crate) async fn user(
     let closed = app.sessions.close(&CloseTarget::User(user.clone()), &close).await?;
     // The end of a session is written down, which makes a user known: that comes first.
     app.sessions.settle(&user).await?;
+    app.engine.delete(&devices::log_of(&user)).await?;
     let was_known = app.engine.delete(&user.channel()).await?;
     app.push_totals.forget();
     if !was_known && closed == 0 {

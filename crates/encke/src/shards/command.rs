@@ -1,7 +1,7 @@
 //! The commands that a shard receives through its mailbox, and the counts that it returns. Messages between
 //! nodes are a type of their own, in `cluster`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt::Debug, net::IpAddr, sync::Arc};
 
 use encke_hub::{ControlReply, ControlRequest, Key, Opening, ReadKey, Traffic};
 use encke_proto::{ChannelName, ChannelRules, Entry, ErrorCode, Page};
@@ -36,6 +36,17 @@ pub struct Resting {
     pub inbound: Vec<u8>,
     /// Whether no request has come yet. The first has the time of a head, as on any other connection.
     pub is_new: bool,
+}
+
+/// A request that waits for the place of its device.
+#[derive(Debug)]
+pub struct Placing {
+    /// The connection's place in the table.
+    pub place: Key,
+    /// What it wants.
+    pub admission: Admission,
+    /// The other nodes' word that the user counts as being here meanwhile, if there are any.
+    pub claiming: Option<Box<dyn Debug + Send>>,
 }
 
 /// What a shard is told or asked.
@@ -117,6 +128,13 @@ pub enum ShardCommand {
         admission: Box<Admission>,
         /// Whether it may have it here.
         claim: Result<Claim, ErrorCode>,
+    },
+    /// The place was looked up of the device that a request is of.
+    Placed {
+        /// The request; its device has the place that was found.
+        placing: Box<Placing>,
+        /// Whether the engine has answered.
+        is_answered: bool,
     },
     /// How much is there of everything?
     Counts {

@@ -4,18 +4,19 @@
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use encke_engine::{Engine, EngineError, PageLimit, ReadFrom};
-use encke_hub::{Key, Opening, ReadKey, Receipt};
-use encke_proto::{ChannelName, Offset, UserId};
+use encke_hub::{Key, Opening, Reached, ReadKey, Receipt};
+use encke_proto::{ChannelName, Offset, Position, UserId};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     time::sleep,
 };
 
 use super::{
-    Mailbox, SessionObserver, ShardCommand,
+    Mailbox, Placing, SessionObserver, ShardCommand,
+    device_rounds::DeviceRounds,
     mark_rounds::{PENDING_MARKS_MAX, PendingMarks},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, devices};
 
 /// The most reads under way for one shard.
 const READS_MAX: usize = 128;
@@ -37,6 +38,10 @@ pub enum EngineRequest {
     Handed(Vec<Receipt>),
     /// Write down that a user was here.
     Seen(UserId),
+    /// Write down how far a device has got.
+    Reached(Box<Reached>),
+    /// The place of the device that a request is of.
+    Place(Box<Placing>),
     /// Say so when all that was to be written down before is.
     Settle(oneshot::Sender<()>),
     /// Do what takes a while, and send me a command with what came of it.
@@ -66,7 +71,8 @@ pub fn open(
     let (engine_io, requests) = mpsc::unbounded_channel();
     let pending_marks = PendingMarks::new(Arc::clone(&engine), observer);
     let reads = Arc::new(Semaphore::new(READS_MAX));
-    let task = EngineIoTask { engine, clock, mailbox, reads, pending_marks, held: Vec::new() };
+    let devices = DeviceRounds::new(Arc::clone(&engine));
+    let task = EngineIoTask { engine, clock, mailbox, reads, pending_marks, devices, held: Vec::new() };
     (engine_io, task.run(requests))
 }
 
@@ -78,6 +84,7 @@ struct EngineIoTask {
     mailbox: Mailbox<ShardCommand>,
     reads: Arc<Semaphore>,
     pending_marks: PendingMarks,
+    devices: DeviceRounds,
     /// Requests that wait until marks of before are written, each with the round that writes them.
     held: Vec<(u64, EngineRequest)>,
 }
@@ -91,10 +98,11 @@ impl EngineIoTask {
                 is_due = false;
                 self.pending_marks.begin_round(self.clock.now().wall);
             }
-            if !is_open && !self.pending_marks.is_writing() {
+            if !is_open && !self.pending_marks.is_writing() && !self.devices.is_busy() {
                 return;
             }
-            let is_left = !self.pending_marks.is_empty();
+            let is_left = is_open && !self.pending_marks.is_empty();
+            let clock = Arc::clone(&self.clock);
             tokio::select! {
                 count = requests.recv_many(&mut batch, PENDING_MARKS_MAX), if is_open => {
                     is_open = count > 0;
@@ -105,6 +113,11 @@ impl EngineIoTask {
                 }
                 () = self.pending_marks.end_round(), if self.pending_marks.is_writing() => {
                     self.serve_held().await;
+                }
+                settled = self.devices.turn(|| clock.now().wall, !is_open), if self.devices.is_busy() => {
+                    for answer in settled {
+                        self.settle(answer).await;
+                    }
                 }
                 // What the engine did not take is offered again after a while, whether or not requests come.
                 () = sleep(RETRY), if is_left && !self.pending_marks.is_writing() => is_due = true,
@@ -120,9 +133,15 @@ impl EngineIoTask {
                 let mailbox = self.mailbox.clone();
                 tokio::spawn(async move { deliver(&mailbox, work.await).await });
             }
+            EngineRequest::Reached(reached) => self.devices.reach(*reached),
+            EngineRequest::Place(placing) => {
+                let known = self.devices.known(&placing);
+                serve_place(*placing, known, &self.engine, &self.mailbox, &self.reads).await;
+            }
             EngineRequest::Settle(answer) => {
-                let round = self.pending_marks.round_of_all();
-                self.hold(round, EngineRequest::Settle(answer)).await;
+                if let Some(answer) = self.devices.settle(answer) {
+                    self.settle(answer).await;
+                }
             }
             // A client that comes back at once must not begin where it was before, or a push would come
             // twice.
@@ -132,6 +151,12 @@ impl EngineIoTask {
             }
             read @ EngineRequest::Read(..) => self.serve(read).await,
         }
+    }
+
+    /// Says so when the marks are written, too.
+    async fn settle(&mut self, answer: oneshot::Sender<()>) {
+        let round = self.pending_marks.round_of_all();
+        self.hold(round, EngineRequest::Settle(answer)).await;
     }
 
     /// Serves a request when this round has ended; at once without one.
@@ -178,11 +203,34 @@ async fn serve_read(
             }
             EngineRequest::Handed(_)
             | EngineRequest::Seen(_)
+            | EngineRequest::Reached(_)
+            | EngineRequest::Place(_)
             | EngineRequest::Settle(_)
             | EngineRequest::Work(_) => return,
         };
         drop(permit);
         deliver(&mailbox, command).await;
+    });
+}
+
+/// Looks up the place of a request's device. What this node has not written yet is `known`.
+async fn serve_place(
+    mut placing: Placing,
+    known: Option<Position>,
+    engine: &Arc<dyn Engine>,
+    mailbox: &Mailbox<ShardCommand>,
+    reads: &Arc<Semaphore>,
+) {
+    let Ok(permit) = Arc::clone(reads).acquire_owned().await else { return };
+    let (engine, mailbox) = (Arc::clone(engine), mailbox.clone());
+    tokio::spawn(async move {
+        let places = answer(devices::read(&*engine, &placing.admission.user).await);
+        drop(permit);
+        let is_answered = places.is_some();
+        if let (Some(places), Some(device)) = (places, &mut placing.admission.device) {
+            device.place = places.goes_on(&device.name, known);
+        }
+        deliver(&mailbox, ShardCommand::Placed { placing: Box::new(placing), is_answered }).await;
     });
 }
 
@@ -233,7 +281,7 @@ mod tests {
         let append =
             Append { id, key: None, targets, body, from: None, time: Time(1), expires: None, trace: None };
         let (channel, position) = engine.append(append).await.unwrap().positions.remove(0);
-        (engine, channel, Receipt { user: user.clone(), position })
+        (engine, channel, Receipt { user: user.clone(), position, device: None })
     }
 
     async fn next(commands: &Commands<ShardCommand>) -> ShardCommand {

@@ -69,7 +69,7 @@ impl PendingMarks {
     }
 
     pub(super) fn hand(&mut self, receipts: Vec<Receipt>) {
-        receipts.into_iter().for_each(|Receipt { user, position }| self.hand_one(user, position));
+        receipts.into_iter().for_each(|Receipt { user, position, .. }| self.hand_one(user, position));
     }
 
     fn hand_one(&mut self, user: UserId, position: Position) {
@@ -276,7 +276,11 @@ mod tests {
             for number in 0..users {
                 let user = UserId::new(&format!("user-{number}")).unwrap();
                 pending_marks.seen(user.clone());
-                pending_marks.hand(vec![Receipt { user, position: Position { epoch: Epoch(1), offset: 1 } }]);
+                pending_marks.hand(vec![Receipt {
+                    user,
+                    position: Position { epoch: Epoch(1), offset: 1 },
+                    device: None,
+                }]);
             }
             // Each batch may meet the failure once.
             for _ in 0..users / PENDING_MARKS_MAX + 1 {
@@ -298,6 +302,7 @@ mod tests {
         let receipt = |user: &UserId, offset| Receipt {
             user: user.clone(),
             position: Position { epoch: Epoch(1), offset },
+            device: None,
         };
         assert_eq!((pending_marks.round_of_all(), pending_marks.round_of(&alice.channel())), (None, None));
         pending_marks.hand(vec![receipt(&alice, 1)]);

@@ -14,6 +14,7 @@ mod inline;
 mod listen;
 mod outputs;
 mod pending_marks;
+mod places;
 mod prefaces;
 mod read_budget;
 mod receipts;

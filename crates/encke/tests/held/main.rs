@@ -255,6 +255,7 @@ fn data(answer: &Value) -> Vec<i64> {
 
 mod bayeux;
 mod classic;
+mod devices;
 mod dialects;
 mod expiring;
 mod failing;

@@ -55,14 +55,19 @@ impl World {
         answer["messages"].as_array().unwrap().len()
     }
 
-    fn ask(&self, user: &str, target: &str) -> String {
+    pub(super) fn ask(&self, user: &str, target: &str) -> String {
         let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
         let head = self.head(user, target);
-        if target == "/v1/ws" { head.replace("\r\n\r\n", &format!("\r\n{upgrade}\r\n\r\n")) } else { head }
+        if target.starts_with("/v1/ws") {
+            head.replace("\r\n\r\n", &format!("\r\n{upgrade}\r\n\r\n"))
+        } else {
+            head
+        }
     }
 }
 
-const TARGETS: [&str; 5] = ["/v1/poll", "/v1/sse", "/v1/stream?as=ndjson", "/v1/stream?as=iframe", "/v1/ws"];
+pub(super) const TARGETS: [&str; 5] =
+    ["/v1/poll", "/v1/sse", "/v1/stream?as=ndjson", "/v1/stream?as=iframe", "/v1/ws"];
 
 /// Waits until the client's kernel has some of a large push.
 fn until_some_came(world: &World, socket: &TcpStream) {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cluster;
+mod devices;
 #[path = "../hook_endpoint/mod.rs"]
 mod hook_endpoint;
 mod hooks;

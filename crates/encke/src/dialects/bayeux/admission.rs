@@ -30,6 +30,7 @@ pub(super) fn admitted(
         fresh,
         lasting,
         start,
+        device: None,
         channels,
         state: Some(Box::new(ConnectionState::Request(kept))),
         ticket: None,

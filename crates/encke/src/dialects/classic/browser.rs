@@ -78,6 +78,7 @@ impl Browser {
             fresh,
             lasting,
             start,
+            device: None,
             channels,
             state,
             ticket,

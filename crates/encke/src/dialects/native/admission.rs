@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use encke_hub::Start;
+use encke_hub::{Device, Start};
 use encke_proto::{
     Action, ChannelName, Cursor, ErrorCode, Grant, Refusal, SessionId, Time, codec::ws::Rejection,
 };
@@ -105,6 +105,7 @@ impl NativeEndpoint {
             Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
         });
         let (session, channels) = (query.session, query.channels);
+        let device = query.device.map(|name| Device { name, place: None });
         let request_state = *request_state;
         Ok(Some(Admission {
             transport,
@@ -117,6 +118,7 @@ impl NativeEndpoint {
             fresh: None,
             lasting: true,
             start,
+            device,
             channels,
             state,
             ticket,

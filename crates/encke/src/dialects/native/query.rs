@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use encke_hub::Start;
-use encke_proto::{ChannelName, Cursor, ErrorCode, Refusal, SessionId, limits::SESSION_MAX_CHANNELS};
+use encke_proto::{
+    ChannelName, Cursor, DeviceName, ErrorCode, Refusal, SessionId, limits::SESSION_MAX_CHANNELS,
+};
 use percent_encoding::percent_decode_str;
 use utoipa::IntoParams;
 
@@ -49,6 +51,9 @@ pub(crate) struct Query<'a> {
     /// Continue this session.
     #[param(value_type = Option<String>)]
     pub(super) session: Option<SessionId>,
+    /// A name for the device, which then has a place of its own in the user's channel.
+    #[param(value_type = Option<String>, min_length = 1, max_length = 64, example = "phone")]
+    pub(super) device: Option<DeviceName>,
     /// Subscribe to these too, separated by commas.
     #[param(value_type = Option<String>)]
     pub(super) channels: Vec<ChannelName>,
@@ -68,19 +73,25 @@ pub(crate) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    pub(super) fn read(text: &'a str) -> Result<Self, Refusal> {
-        let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
-        let mut query = Self {
+    /// What says nothing.
+    fn empty() -> Self {
+        Self {
             start: Start::Absent,
             last_event_id: Cow::Borrowed(""),
             session: None,
+            device: None,
             channels: Vec::new(),
             hold_s: None,
             form: Form::Long,
             ticket: None,
             embedder: None,
             token: false,
-        };
+        }
+    }
+
+    pub(super) fn read(text: &'a str) -> Result<Self, Refusal> {
+        let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
+        let mut query = Self::empty();
         // A bit for each parameter that says one thing, so that only one of it can be meant.
         let mut seen = 0_u8;
         for (name, value) in pairs(text) {
@@ -93,6 +104,12 @@ impl<'a> Query<'a> {
                     // An id of another form is one that the server does not know, like any other.
                     query.session = value.parse().ok();
                     1 << 1
+                }
+                "device" => {
+                    let name = DeviceName::new(&value);
+                    query.device =
+                        Some(name.map_err(|error| Refusal::new(ErrorCode::BadName, error.to_string()))?);
+                    1 << 7
                 }
                 "hold_s" => {
                     query.hold_s =
@@ -199,7 +216,7 @@ mod tests {
     fn a_list_may_come_in_parts_and_nothing_else_may_come_twice() {
         let query = Query::read("channels=a&channels=b,c&channels=&channels=a%2Cd&_=1&_=2").unwrap();
         assert_eq!(query.channels.iter().map(ChannelName::as_str).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
-        for name in ["cursor", "session", "hold_s", "ticket", "as", "origin", "form"] {
+        for name in ["cursor", "session", "device", "hold_s", "ticket", "as", "origin", "form"] {
             for (first, second) in [("", ""), ("1~0", ""), ("", "1~0"), ("7", "7"), ("short", "long")] {
                 let parts = [format!("{name}={first}"), format!("{name}={second}")].join("&channels=a&");
                 // What is wrong by itself is refused for that.
@@ -272,6 +289,9 @@ mod tests {
             ("form=", ErrorCode::BadRequest),
             ("form=Short", ErrorCode::BadRequest),
             ("colour=red", ErrorCode::BadRequest),
+            ("device=", ErrorCode::BadName),
+            ("device=%20", ErrorCode::BadName),
+            ("device=a%00", ErrorCode::BadName),
             ("channels=@bob", ErrorCode::BadName),
             ("channels=a%00", ErrorCode::BadName),
         ] {

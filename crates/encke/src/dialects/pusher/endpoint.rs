@@ -92,6 +92,7 @@ impl SocketEndpoint {
             // Its client knows of no session.
             lasting: false,
             start: Start::Absent,
+            device: None,
             channels: Vec::new(),
             state: Some(Box::new(ConnectionState::Duplex(duplex))),
             ticket: None,

@@ -159,6 +159,7 @@ impl FallbackEndpoint {
             fresh: Some(id),
             lasting: true,
             start: Start::Absent,
+            device: None,
             channels,
             state: Some(Box::new(ConnectionState::Request(Box::new(held)))),
             ticket: None,

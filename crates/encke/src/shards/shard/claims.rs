@@ -7,12 +7,12 @@ use super::Shard;
 use crate::{
     admission::Admission,
     shards::Peers,
-    shards::{Claim, EngineRequest, ShardCommand, State, Work},
+    shards::{Claim, EngineRequest, Placing, ShardCommand, State, Work},
 };
 
 /// How long a request waits for the other nodes, in milliseconds; they answer sooner, or the engine's
 /// deadlines are over.
-const CLAIM_MAX_MS: u64 = 10_000;
+pub(super) const CLAIM_MAX_MS: u64 = 10_000;
 
 impl Shard {
     /// Serves a request that may wait: at once when no other node is to be asked.
@@ -27,6 +27,9 @@ impl Shard {
             };
         }
         match self.parts.peers.clone().filter(|_| self.must_claim(&admission)) {
+            None if self.must_find_place(&admission) => {
+                self.find_place(Placing { place: key, admission, claiming: None });
+            }
             None => self.attach(key, admission, Following::default()),
             Some(peers) => {
                 let (user, session, ticket) =
@@ -50,19 +53,19 @@ impl Shard {
             // Other nodes do not find a user by a session that ends with its connection.
             None => self.hub.is_known(&admission.user),
         };
-        (admission.lasting && !here) || admission.ticket.is_some()
+        // The other nodes write down how far its device has got there.
+        (admission.lasting && !here) || admission.ticket.is_some() || self.must_find_place(admission)
     }
 
     /// The other nodes have answered.
     pub(super) fn claimed(&mut self, place: Key, mut admission: Admission, claim: Result<Claim, ErrorCode>) {
         let user = admission.user.clone();
         // The client may have gone meanwhile.
-        let state = self.slots.get(place).map(|slot| &slot.state);
-        let waits = matches!(state, Some(State::Claims { .. }));
-        if matches!(state, Some(State::Claims { read_closed: true })) {
-            admission.request_state.end_now();
-        }
+        let waits = self.waits_for_claim(place, &mut admission);
         let claiming = match claim {
+            Ok(Claim { carried: None, claiming }) if waits && self.must_find_place(&admission) => {
+                return self.find_place(Placing { place, admission, claiming: Some(claiming) });
+            }
             Ok(Claim { carried, claiming }) => {
                 if waits {
                     if carried.is_some() {
@@ -79,12 +82,7 @@ impl Shard {
                 None
             }
         };
-        // The nodes are told what has become of the user before the claim ends. Else they would take the user
-        // for gone when an earlier session has ended while it was claimed.
-        self.carry_out();
-        if !self.hub.is_known(&user) {
-            self.tell_peers(|peers| peers.went(user));
-        }
+        self.end_claim(user);
         drop(claiming);
     }
 

@@ -33,6 +33,7 @@ impl Shard {
             ShardCommand::Control { request, answer } => self.control(*request, answer),
             ShardCommand::Settle(answer) => self.request_engine(EngineRequest::Settle(answer)),
             ShardCommand::Claimed { place, admission, claim } => self.claimed(place, *admission, claim),
+            ShardCommand::Placed { placing, is_answered } => self.placed(*placing, is_answered),
             ShardCommand::Counts { answer } => {
                 // The caller may have gone.
                 let _ = answer.send(Box::new(self.counts()));

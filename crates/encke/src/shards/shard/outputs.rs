@@ -42,8 +42,9 @@ impl Shard {
                 }
                 Output::Handed { user, position } => {
                     self.trace_receipt("delivered", &user, position);
-                    self.note_mark(Receipt { user, position });
+                    self.note_mark(Receipt { user, position, device: None });
                 }
+                Output::Reached(reached) => self.note_place(reached),
                 Output::Shown { user, position } => self.trace_receipt("shown", &user, position),
                 Output::Traced(message) => self.trace_delivery(*message),
                 Output::Present(user) => self.parts.shards.online_users().insert(user),

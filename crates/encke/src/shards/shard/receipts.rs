@@ -90,8 +90,8 @@ impl Receipts {
         if dues.len() >= RECEIPTS_MAX
             && let Some(last) = dues.back()
             // A connection that is kept may serve another user next, for whom no receipt of the former
-            // stands.
-            && last.receipt.user == due.receipt.user
+            // stands; nor one of another device.
+            && (&last.receipt.user, &last.receipt.device) == (&due.receipt.user, &due.receipt.device)
         {
             dues.pop_back();
         }

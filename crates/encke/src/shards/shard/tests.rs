@@ -354,6 +354,7 @@ fn admission(user: &str, start: Start) -> Admission {
         fresh: None,
         lasting: true,
         start,
+        device: None,
         channels: vec![ChannelName::public("news").unwrap()],
         state: None,
         ticket: None,

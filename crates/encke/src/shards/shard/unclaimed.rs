@@ -77,6 +77,7 @@ impl Shard {
             fresh,
             lasting,
             start,
+            device: None,
             channels,
             state,
             ticket,

@@ -93,6 +93,7 @@ fn admission(
         fresh: None,
         lasting: false,
         start,
+        device: None,
         channels: vec![channel],
         state: Some(Box::new(ConnectionState::Request(Box::new(greeting)))),
         ticket: None,
