@@ -71,7 +71,7 @@ impl Application {
         let takes = Arc::clone(&taken);
         let endpoint = Endpoint::new(move |got| {
             thread::sleep(slow);
-            if count.fetch_add(1, Ordering::SeqCst) % fails_each == 0 {
+            if count.fetch_add(1, Ordering::SeqCst).is_multiple_of(fails_each) {
                 return http("500 Internal Server Error", "");
             }
             takes.lock().unwrap().push(got.clone());
@@ -108,12 +108,12 @@ impl Story {
     /// A visit with so many pushes, and with more as long as it goes on.
     async fn visit(&self, known: &mut Known, pushes: usize, goes_on: impl Fn() -> bool) {
         let mut visitor = Visitor::come(&self.nodes, known);
-        let mut count = 0;
+        let mut count: usize = 0;
         while count < pushes || goes_on() {
             visitor.take_push().await;
             self.delivered.fetch_add(1, Ordering::SeqCst);
             count += 1;
-            if count % 2 == 0 {
+            if count.is_multiple_of(2) {
                 visitor.see().await;
             }
         }
@@ -184,7 +184,7 @@ impl Story {
             if kill < kills / 2 {
                 vain.push(self.push_in_vain(kill).await);
             }
-            let node = if kill % 2 == 0 { self.nodes.teller().await } else { kill / 2 % NODES };
+            let node = if kill.is_multiple_of(2) { self.nodes.teller().await } else { kill / 2 % NODES };
             self.nodes.kill(node);
             self.nodes.start_again(node).await;
         }

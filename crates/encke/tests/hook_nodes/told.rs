@@ -1,4 +1,4 @@
-//! What the endpoint was told, as an application keeps it: in the order in which it came, and each event once.
+//! What the endpoint was told, as an application keeps it: in the order in which it came, each event once.
 
 use std::collections::{HashMap, HashSet};
 
