@@ -20,7 +20,7 @@ test('it opens with the session, the cursor and the heartbeat', async () => {
   const alice = await server.login('open');
   const stream = await alice.stream({ channels: 'open' });
   const { event, name, session, cursor, heartbeat_s, sseId } = stream.opened;
-  assert.deepEqual([event, name, heartbeat_s], ['open', 'open', 1]);
+  assert.deepEqual([event, name, heartbeat_s], ['open', 'opened', 1]);
   assert.equal(sseId, cursor);
   assert.equal((await server.held('open')).session, session);
   assert.equal((await server.sessions('open'))[0].transport, 'sse');

@@ -87,7 +87,7 @@ describe('shells', () => {
     const env = { ...environment(), TOKEN: token };
     const open = begin('bash', ['-c', `exec ${stream}`], { env });
     try {
-      await open.says('event: open');
+      await open.says('event: opened');
       await server.push({ to: ['alice'], data: 'over the stream' });
       await open.says('over the stream');
     } finally {

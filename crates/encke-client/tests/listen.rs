@@ -415,7 +415,7 @@ async fn messages_in_the_short_form_are_handed_over_whole_and_move_the_cursor() 
     let mut server = Server::start().await;
     let mut events = sse(&server, Listen::new());
     let stream = server.expect("/v1/sse").await.stream();
-    stream.raw("event: open\ndata: {\"event\":\"open\",\"session\":\"s1\",\"cursor\":\"1~e~@alice~0~news~7:f\",\"user\":\"alice\",\"epoch\":\"e\"}\n\n");
+    stream.raw("event: opened\ndata: {\"event\":\"open\",\"session\":\"s1\",\"cursor\":\"1~e~@alice~0~news~7:f\",\"user\":\"alice\",\"epoch\":\"e\"}\n\n");
     stream.raw(&format!("data: [1,\"{ID}\",{{\"a\":1}}]\n\n"));
     stream.raw("data: [\"news\",8,5,\"http://x/\",1,\"bob\",\"f\"]\n\n");
     events.open().await;

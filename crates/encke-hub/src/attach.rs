@@ -266,7 +266,10 @@ impl Hub {
     /// Makes a session a member of a channel.
     fn add_sub(&mut self, key: Key, name: &ChannelName) -> Result<u16, ErrorCode> {
         let channel_key = match self.channel_key(name) {
-            Some(channel) => channel,
+            Some(channel) => {
+                self.doubt_handed(channel);
+                channel
+            }
             None => {
                 let channel = self.channels.insert(Channel::new(name.clone()));
                 self.channel_index.insert(&self.channels, name, channel);

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::{Hub, Key, channel::Log};
+use crate::{Hub, Key, channel::Log, session::Kind};
 
 impl Hub {
     /// Whether everything in the hub points to each other as it should: what is wrong, if not. Looks at all
@@ -38,14 +38,17 @@ impl Hub {
     }
 
     fn check_sessions(&self) -> Result<(), String> {
-        ensure(self.sessions.len() == self.session_index.len(), || {
+        ensure(self.sessions.len() == self.session_index.len() + self.looks.len(), || {
             "sessions and their ids differ in number".into()
         })?;
         for (key, session) in self.sessions.iter() {
             let id = session.id;
-            ensure(self.key_by_id(id) == Some(key), || format!("{id:?} is not found by its id"))?;
-            ensure(self.users.get(session.user).is_some_and(|user| user.sessions.contains(&key)), || {
-                format!("{id:?} has no user")
+            let looks = session.kind == Kind::Looking;
+            let found = if looks { self.looks.get(&id).copied() } else { self.key_by_id(id) };
+            ensure(found == Some(key), || format!("{id:?} is not found by its id"))?;
+            let user = self.users.get(session.user);
+            ensure(user.is_some_and(|user| user.sessions.contains(&key) != looks), || {
+                format!("{id:?} has no user, or is not the user's")
             })?;
             if let Some(conn) = session.conn() {
                 ensure(self.key_by_conn(conn) == Some(key), || {
@@ -114,8 +117,12 @@ impl Hub {
     }
 
     fn check_users(&self) -> Result<(), String> {
-        ensure(self.users.len() == self.user_index.len(), || "users and their ids differ in number".into())?;
-        for (key, user) in self.users.iter() {
+        ensure(self.users.len() == self.user_index.len() + self.looks.len(), || {
+            "users and their ids differ in number".into()
+        })?;
+        let looked_at: HashSet<Key> =
+            self.looks.values().filter_map(|key| self.sessions.get(*key)).map(|look| look.user).collect();
+        for (key, user) in self.users.iter().filter(|(key, _)| !looked_at.contains(key)) {
             let id = &user.id;
             ensure(self.user_key(id) == Some(key), || format!("{id} is not found by its id"))?;
             ensure(!user.sessions.is_empty(), || format!("{id} is online without a session"))?;

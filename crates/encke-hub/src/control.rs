@@ -2,7 +2,7 @@
 //! make them was checked before.
 
 use encke_proto::{
-    ChannelName, Close, Cursor, ErrorCode, Grant, Offset, Position, Revocation, SessionId, UserId,
+    ChannelName, Close, CloseCode, Cursor, ErrorCode, Grant, Offset, Position, Revocation, SessionId, UserId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,11 @@ pub enum CloseTarget {
     Session(SessionId),
     /// One session, if it is this user's.
     SessionOf(SessionId, UserId),
-    /// All sessions of a user.
+    /// All sessions of a user; those of operators who look on too, if the user is deleted.
     User(UserId),
+    /// What an operator who looks on at this user has for a session. It is known to its node alone.
+    #[serde(skip)]
+    Look(SessionId, UserId),
     /// The sessions that a revocation concerns.
     Revoked {
         /// What is taken back.
@@ -108,11 +111,15 @@ impl Hub {
                 let user = self.user_key(user).and_then(|key| self.users.get(key));
                 user.map(|user| user.sessions.to_vec()).unwrap_or_default()
             }
+            CloseTarget::Look(id, _) => self.looks.get(id).copied().into_iter().collect(),
             CloseTarget::Revoked { revocation, .. } => self.revoked(revocation),
             CloseTarget::Everybody => self.sessions.iter().map(|(key, _)| key).collect(),
         };
         for key in &keys {
             self.end_session(*key, Some(Why::Closed(close.clone())), now);
+        }
+        if let (CloseTarget::User(user), CloseCode::Deleted) = (target, close.code) {
+            self.end_looks_at(user, close, now);
         }
         self.replied(ticket, ControlReply::Closed(keys.len()));
     }

@@ -145,7 +145,10 @@ impl ControlRequest {
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
         match self {
-            Self::Close { target: CloseTarget::SessionOf(_, user) | CloseTarget::User(user), .. }
+            Self::Close {
+                target: CloseTarget::SessionOf(_, user) | CloseTarget::User(user) | CloseTarget::Look(_, user),
+                ..
+            }
             | Self::Subscribe { user, .. }
             | Self::Unsubscribe { user, .. }
             | Self::Ack { user, .. }

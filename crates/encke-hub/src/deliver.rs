@@ -12,7 +12,7 @@ use encke_proto::{
 use crate::{
     ConnKey, Device, Hub, Key, Now, Output, Reached, ReadKey, TracedMessage, Traffic,
     channel::{Appended, Channel, Handed, Log, Member, Window},
-    session::{Beginning, Behind, Notice, Session, Sub, SubState},
+    session::{Beginning, Behind, Kind, Notice, Session, Sub, SubState},
 };
 
 /// How many messages a session takes from one channel before the others have their turn.
@@ -351,7 +351,8 @@ impl Hub {
     /// How far the user of a connection will have been handed the own channel, if the user or the device gets
     /// farther than before, and the device if it does.
     fn handed_now(&self, conn: ConnKey) -> Option<(&Session, Position, Option<&Device>)> {
-        let (key, session) = self.served_by(conn)?;
+        // What an operator was shown who looks on, the user was not handed.
+        let (key, session) = self.served_by(conn).filter(|(_, session)| session.kind != Kind::Looking)?;
         // Before it has begun, and before a gap is told, the session stands where its client says, which may
         // be anywhere.
         let sub = session.subs.first().filter(|sub| session.begun && sub.placed() && !sub.has_gap())?;

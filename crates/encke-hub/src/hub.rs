@@ -30,6 +30,8 @@ pub struct Hub {
     pub(crate) user_index: Index,
     pub(crate) sessions: Slab<Session>,
     pub(crate) session_index: Index,
+    /// Operators who look on, by the ids that their sessions have; the driver bounds their number.
+    pub(crate) looks: HashMap<SessionId, Key>,
     /// Which session a connection serves.
     pub(crate) conn_index: Index<IntHashState>,
     /// The session that was found last by its connection. What a driver asks next is nearly always about the
@@ -78,6 +80,7 @@ impl Hub {
             user_index: Index::default(),
             sessions: Slab::default(),
             session_index: Index::default(),
+            looks: HashMap::new(),
             conn_index: Index::default(),
             found: Cell::new(None),
             channels: Slab::default(),

@@ -1,13 +1,13 @@
 //! How sessions begin and end, and with them the users who are online: the grace time, the limit of sessions
 //! for each user, expired tokens. What a session follows is in `attach.rs`.
 
-use encke_proto::{Close, CloseCode, ErrorCode, SessionId, Time, UserId};
+use encke_proto::{Close, CloseCode, ErrorCode, SessionId, UserId};
 
 use crate::{
     Attach, CloseNotice, ConnKey, Ending, Hub, Key, Now, Output,
     index::Keyed,
     one_or_many::OneOrMany,
-    session::{Notice, Served, Session},
+    session::{Kind, Served, Session},
 };
 
 /// Why a session is ended while a connection may be there to hear it.
@@ -53,27 +53,12 @@ impl Hub {
             let full = user.sessions.len() >= self.config.max_sessions_per_user;
             user.sessions.first().copied().filter(|_| full)
         });
+        let kind = if *lasting { Kind::Lasting } else { Kind::Fleeting };
+        let over_ms = now.mono_ms + self.config.grace_ms;
         let key = self.sessions.insert(Session {
-            id: *id,
-            user: user_key,
-            served: Served::Until(now.mono_ms + self.config.grace_ms),
-            transport,
-            lasting: *lasting,
-            since: now.wall,
-            token_ends: Time(0),
-            lead_s: 0,
-            notice: Notice::Ahead,
-            issued_s: 0,
-            look_ms: u64::MAX,
-            subs: Vec::new(),
-            turn: 0,
-            streak: 0,
-            ready: false,
-            broadcast: false,
-            begun: false,
-            known: false,
             // One that comes from another node goes on under the id that its client has.
             fresh: attach.session != Some(attach.fresh),
+            ..Session::new(*id, user_key, kind, transport, over_ms, now.wall)
         });
         self.session_index.insert(&self.sessions, id, key);
         if let Some(user) = self.users.get_mut(user_key) {
@@ -103,10 +88,14 @@ impl Hub {
             self.drop_sub(key, 0);
         }
         let Some(session) = self.sessions.remove(key) else { return };
-        self.session_index.remove(&session.id, key);
         self.unsubscribed.remove(&key);
         self.forget_token(key);
         self.forget_device(key);
+        if session.kind == Kind::Looking {
+            self.forget_look(&session);
+            return self.end_conn(key, &session, ending);
+        }
+        self.session_index.remove(&session.id, key);
         self.answer_subscribers(key);
         let Some(user) = self.users.get_mut(session.user) else { return };
         user.sessions.remove_first(|other| *other == key);
@@ -119,30 +108,35 @@ impl Hub {
         }
         if let Some(Ending::Closed(close_notice)) = &ending
             && !close_notice.close.reconnect
-            && session.lasting
+            && session.kind == Kind::Lasting
         {
             self.tombstones.insert(session.id, user.clone(), now.mono_ms + self.config.grace_ms);
             self.say(Output::Closed { user: user.clone(), session: session.id });
         }
-        if let Some(conn) = session.conn() {
-            self.conn_index.remove(&conn, key);
-            self.traffic.disconnected(session.transport);
-            if let Some(ending) = ending {
-                if let Ending::Closed(notice) = &ending {
-                    self.traffic.ended(notice.close.code);
-                }
-                self.say(Output::Ended { conn, ending });
-            }
-        }
-        if session.lasting && !self.stays(session.user) {
+        self.end_conn(key, &session, ending);
+        if session.kind == Kind::Lasting && !self.stays(session.user) {
             self.say(Output::Offline(user));
         }
+    }
+
+    /// Tells the connection of a session that is gone, if there is one, how it ended.
+    fn end_conn(&mut self, key: Key, session: &Session, ending: Option<Ending>) {
+        let Some(conn) = session.conn() else { return };
+        self.conn_index.remove(&conn, key);
+        self.traffic.disconnected(session.transport);
+        let Some(ending) = ending else { return };
+        if let Ending::Closed(notice) = &ending {
+            self.traffic.ended(notice.close.code);
+        }
+        self.say(Output::Ended { conn, ending });
     }
 
     /// Whether a user has a session that outlives its connections.
     pub(crate) fn stays(&self, user: Key) -> bool {
         let sessions = self.users.get(user).map_or(&[][..], |user| &user.sessions);
-        sessions.iter().any(|key| self.sessions.get(*key).is_some_and(|session| session.lasting))
+        sessions
+            .iter()
+            .any(|key| self.sessions.get(*key).is_some_and(|session| session.kind == Kind::Lasting))
     }
 
     fn close_notice(&mut self, key: Key, close: Close) -> CloseNotice {
@@ -156,7 +150,7 @@ impl Hub {
     /// that lasts.
     pub fn detach(&mut self, conn: ConnKey, now: Now) {
         let Some(key) = self.let_go(conn, now) else { return };
-        if self.sessions.get(key).is_some_and(|session| !session.lasting) {
+        if self.sessions.get(key).is_some_and(|session| session.kind != Kind::Lasting) {
             self.end_session(key, None, now);
         }
     }

@@ -22,8 +22,8 @@ pub(crate) struct Session {
     pub(crate) served: Served,
     /// What the driver calls the transport, by its number in the hub; for lists of sessions.
     pub(crate) transport: u8,
-    /// Whether it outlives its connections.
-    pub(crate) lasting: bool,
+    /// What it is to its user.
+    pub(crate) kind: Kind,
     /// When it began.
     pub(crate) since: Time,
     /// When the token ends that its connection came with; 0 when it does not.
@@ -52,6 +52,17 @@ pub(crate) struct Session {
     pub(crate) known: bool,
     /// Whether it is served by its first connection, which has to be told all about it.
     pub(crate) fresh: bool,
+}
+
+/// What a session is to its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It outlives its connections.
+    Lasting,
+    /// It ends with its connection.
+    Fleeting,
+    /// It is none of the user's: an operator looks on, see `looking.rs`. It ends with its connection.
+    Looking,
 }
 
 /// Who serves a session.
@@ -91,6 +102,38 @@ impl Keyed<Session> for ConnKey {
 }
 
 impl Session {
+    /// One that follows nothing yet and has no connection until `over_ms`; `since` is when it begins.
+    pub(crate) fn new(
+        id: SessionId,
+        user: Key,
+        kind: Kind,
+        transport: u8,
+        over_ms: u64,
+        since: Time,
+    ) -> Self {
+        Self {
+            id,
+            user,
+            served: Served::Until(over_ms),
+            transport,
+            kind,
+            since,
+            token_ends: Time(0),
+            lead_s: 0,
+            notice: Notice::Ahead,
+            issued_s: 0,
+            look_ms: u64::MAX,
+            subs: Vec::new(),
+            turn: 0,
+            streak: 0,
+            ready: false,
+            broadcast: false,
+            begun: false,
+            known: false,
+            fresh: true,
+        }
+    }
+
     /// The connection that serves the session now.
     pub(crate) fn conn(&self) -> Option<ConnKey> {
         ConnKey::of(self).copied()

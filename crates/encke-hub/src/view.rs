@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use encke_proto::{ChannelName, SessionId, Time, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnKey, Hub, Key, Traffic};
+use crate::{ConnKey, Hub, Key, Traffic, session::Kind};
 
 /// A session, as lists of sessions show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,9 @@ pub struct SessionView {
 impl Hub {
     /// The users who are online, in no order, each with the number of sessions.
     pub fn online(&self) -> impl Iterator<Item = (&UserId, usize)> {
-        self.users.iter().map(|(_, user)| (&user.id, user.sessions.len()))
+        let users = self.users.iter().map(|(_, user)| (&user.id, user.sessions.len()));
+        // An operator who looks on at a user has an entry without a session.
+        users.filter(|(_, count)| *count > 0)
     }
 
     /// How many sessions a user has; 0 who is offline.
@@ -91,7 +93,10 @@ impl Hub {
                 .and_then(|key| self.users.get(key))
                 .map(|user| user.sessions.to_vec())
                 .unwrap_or_default(),
-            None => self.sessions.iter().map(|(key, _)| key).collect(),
+            None => {
+                let all = self.sessions.iter().filter(|(_, session)| session.kind != Kind::Looking);
+                all.map(|(key, _)| key).collect()
+            }
         };
         keys.into_iter().filter_map(|key| self.sessions.get(key).map(|session| (session.id, key)))
     }
@@ -102,6 +107,7 @@ impl Hub {
         let members = channel.into_iter().flat_map(|channel| channel.members.iter());
         let mut users: Vec<Key> = members
             .filter_map(|member| self.sessions.at(member.session))
+            .filter(|session| session.kind != Kind::Looking)
             .map(|session| session.user)
             .collect();
         users.sort_unstable();

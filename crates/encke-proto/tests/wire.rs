@@ -99,7 +99,7 @@ fn sse_writes_one_event_each_with_its_cursor() {
     let events: Vec<&str> = text.split_terminator("\n\n").collect();
     assert_eq!(events.len(), 2);
     assert!(
-        events[0].starts_with("event: open\ndata: {\"event\":\"open\",\"session\":\"")
+        events[0].starts_with("event: opened\ndata: {\"event\":\"open\",\"session\":\"")
             && events[0].ends_with("\nretry: 3000\nid: 1~0")
     );
     assert!(events[1].starts_with("data: {\"event\":\"message\","));

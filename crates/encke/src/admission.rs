@@ -55,6 +55,17 @@ pub struct Admission {
     pub state: Option<Box<ConnectionState>>,
     /// The ticket that is to be spent before it is served, so that no other node takes it.
     pub ticket: Option<String>,
+    /// The operator who looks on at the user and is none of the user's clients; none for all others.
+    pub looks_on: Option<LooksOn>,
+}
+
+/// An operator who looks on.
+#[derive(Clone, Debug)]
+pub struct LooksOn {
+    /// The name of the key.
+    pub key: Box<str>,
+    /// As long as these keys are in use it was checked; see [`crate::auth::Allowed::generation`].
+    pub generation: u64,
 }
 
 /// A connection that is open before it is of any user.

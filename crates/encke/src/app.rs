@@ -19,6 +19,7 @@ use crate::{
     dialect_states::DialectStates,
     hook_events::{EventWriter, Lives},
     hooks::{ClientError, Decisions, HooksReport},
+    looks::Looks,
     metrics::Metrics,
     new_channels::NewChannels,
     push_totals::PushTotals,
@@ -95,6 +96,8 @@ pub struct App {
     pub reloads: Reloads,
     /// What dialects copy of what is published; said once, before the first request.
     pub copies: OnceLock<Vec<&'static dyn Copies>>,
+    /// Operators who look on at users, on this node.
+    pub looks: Looks,
     /// What dialects keep for the whole server.
     pub dialect_states: DialectStates,
     /// What is to be done before the server stops.
@@ -163,11 +166,11 @@ impl App {
         }
         let reports = NodeReports::new(stats, nodes.clone());
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
-        let metrics = Metrics::global();
-        let reloads = Reloads::new(&config);
+        let (metrics, reloads) = (Metrics::global(), Reloads::new(&config));
         let rate_limits = Arc::new(RateLimits::new(&config.limits));
         let new_channels = Arc::new(NewChannels::new(config.max_new_channels_per_hour));
         Ok(Arc::new(Self {
+            looks: Looks::new(Arc::clone(auth.api_keys()), Arc::clone(&clock), shards.clone()),
             rate_limits,
             config,
             engine,

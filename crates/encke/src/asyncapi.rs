@@ -279,6 +279,12 @@ fn document() -> Value {
                 "A line of JSON each with `as=ndjson`, a call of `postMessage` each with `as=iframe`.",
                 &with(vec!["heartbeat".into()]),
             ),
+            "looking": channel(
+                "/api/users/{user}/messages",
+                "http",
+                "What an operator sees who looks on: as in `sse`, or as in `stream` with `as=ndjson`.",
+                &with(vec!["heartbeat".into()])
+            ),
             "ws": channel(
                 "/v1/ws",
                 "ws",
@@ -289,6 +295,7 @@ fn document() -> Value {
         "operations": {
             "sendSse": operation("send", "sse", &of_all),
             "sendStream": operation("send", "stream", &with(vec!["heartbeat".into()])),
+            "sendLooking": operation("send", "looking", &with(vec!["heartbeat".into()])),
             "sendWs": operation("send", "ws", &with(vec!["reply".into()])),
             "receiveWs": receive(&asked),
         },
@@ -323,6 +330,9 @@ fn channel(address: &str, server: &str, description: &str, names: &[String]) -> 
         "address": address, "description": description, "messages": messages,
         "servers": [{"$ref": format!("#/servers/{server}")}],
     });
+    if address.contains("{user}") {
+        channel["parameters"] = json!({"user": {"description": "The user, percent-encoded."}});
+    }
     if server == "ws" {
         channel["bindings"] = json!({"ws": {"method": "GET", "query": query(), "bindingVersion": "0.1.0"}});
     }

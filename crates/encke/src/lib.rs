@@ -33,6 +33,7 @@ pub mod inline;
 mod key_sources;
 pub mod listeners;
 mod logging;
+pub mod looks;
 pub mod metrics;
 pub mod new_channels;
 mod openapi;

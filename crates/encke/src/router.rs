@@ -115,6 +115,7 @@ pub(crate) fn routes() -> Vec<Route> {
         api_post("/api/publish", post(server_api::publish::publish)),
         api_get("/api/users", get(server_api::users::users)),
         api_get("/api/users/{user}", get(server_api::users::user)),
+        api_get("/api/users/{user}/messages", held(server_api::looking::messages)),
         api_delete("/api/users/{user}", delete(server_api::deletion::user)),
         api_get("/api/sessions", get(server_api::sessions::sessions)),
         api_get("/api/node", get(server_api::nodes::node)),

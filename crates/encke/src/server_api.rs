@@ -8,6 +8,7 @@ pub(crate) mod deletion;
 pub(crate) mod history;
 pub(crate) mod hooks;
 pub(crate) mod inline;
+pub(crate) mod looking;
 pub(crate) mod nodes;
 pub(crate) mod presence;
 pub(crate) mod publish;

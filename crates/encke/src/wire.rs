@@ -417,6 +417,8 @@ async fn follow_revocations(
 /// changes.
 async fn follow_settings(app: &App, shards: &Shards) {
     app.reloads.register(Arc::new(Arc::clone(app.auth.api_keys())));
+    // Behind the keys that they depend on.
+    app.reloads.register(Arc::new(app.looks.clone()));
     let (access, new_channels) = (Arc::clone(app.auth.access()), Arc::clone(&app.new_channels));
     app.reloads.register(Arc::new(RulesReload { access, shards: shards.clone() }));
     let (shards, nodes) = (shards.clone(), app.sessions.nodes().cloned());

@@ -69,7 +69,7 @@ impl Program {
     /// The same, served.
     fn listen(&self, token: &str) -> Client {
         let mut client = self.ask(token);
-        client.until("event: open\n");
+        client.until("event: opened\n");
         client
     }
 
@@ -166,7 +166,7 @@ fn a_client_that_finds_all_places_taken_is_told_so_and_gets_one_when_another_lea
     until(|| {
         let mut client = program.ask(&token);
         if client.until("\r\n\r\n").starts_with("HTTP/1.1 200 ") {
-            client.until("event: open\n");
+            client.until("event: opened\n");
             newcomers.push(client);
         }
         newcomers.len() == 10
@@ -200,7 +200,7 @@ fn when_the_kernel_gives_no_more_new_connections_wait_and_those_inside_notice_no
         client.socket.set_nonblocking(false).unwrap();
     }
     served.truncate(15);
-    waiting.iter_mut().for_each(|client| drop(client.until("event: open\n")));
+    waiting.iter_mut().for_each(|client| drop(client.until("event: opened\n")));
     backend.post("/api/push", "{\"to\":[\"alice\"],\"data\":\"all\"}");
     served.iter_mut().chain(&mut waiting).for_each(|client| drop(client.until("\"data\":\"all\"}")));
 }

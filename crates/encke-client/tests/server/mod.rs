@@ -236,7 +236,7 @@ impl Stream {
     }
 
     pub fn open(&self, session: &str, cursor: &str) {
-        self.raw(&format!("event: open\nid: {cursor}\ndata: {{\"event\":\"open\",\"session\":\"{session}\",\"cursor\":\"{cursor}\",\"heartbeat_s\":20}}\n\n"));
+        self.raw(&format!("event: opened\nid: {cursor}\ndata: {{\"event\":\"open\",\"session\":\"{session}\",\"cursor\":\"{cursor}\",\"heartbeat_s\":20}}\n\n"));
     }
 
     /// A message without an id line, as in sessions whose cursor is long.

@@ -20,6 +20,7 @@ mod handover;
 mod lagging;
 mod limits;
 mod lineage;
+mod looking;
 mod presence;
 mod receipts;
 mod retracting;

@@ -22,7 +22,7 @@ pub fn message(out: &mut Vec<u8>, entry: &Entry, form: MessageForm) {
 /// Writes an event other than a message.
 pub fn event(out: &mut Vec<u8>, event: &Event) {
     out.extend_from_slice(b"event: ");
-    out.extend_from_slice(event.name().as_bytes());
+    out.extend_from_slice(name(event).as_bytes());
     out.extend_from_slice(b"\ndata: ");
     out.extend_from_slice(event.json().as_bytes());
     out.push(b'\n');
@@ -35,6 +35,12 @@ pub fn event(out: &mut Vec<u8>, event: &Event) {
     if let Some(retry_ms) = retry_ms {
         out.extend_from_slice(format!("retry: {retry_ms}\n").as_bytes());
     }
+}
+
+/// The name of an event in a stream of them. An EventSource has an event `open` of its own, and would call
+/// those who listen to that for both.
+fn name(event: &Event) -> &'static str {
+    if matches!(event, Event::Open(_)) { "opened" } else { event.name() }
 }
 
 /// Ends an event with the cursor that follows it. Alone, it moves the receiver's last event id without an

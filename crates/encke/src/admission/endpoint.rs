@@ -34,19 +34,30 @@ pub enum Path {
     Is(&'static str),
     /// All that begin with this, which ends with a slash.
     Under(&'static str),
+    /// All that begin with the first, which ends with a slash, and end with the second, with one segment
+    /// between.
+    Around(&'static str, &'static str),
 }
 
 impl Path {
     fn text(self) -> &'static str {
         match self {
-            Self::Is(path) | Self::Under(path) => path,
+            Self::Is(path) | Self::Under(path) | Self::Around(path, _) => path,
         }
+    }
+
+    /// What stands between, in a path that is around something.
+    pub(crate) fn segment(self, path: &str) -> Option<&str> {
+        let Self::Around(before, behind) = self else { return None };
+        let segment = path.strip_prefix(before)?.strip_suffix(behind)?;
+        (!segment.is_empty() && !segment.contains('/')).then_some(segment)
     }
 
     fn fits(self, path: &str) -> bool {
         match self {
             Self::Is(own) => own == path,
             Self::Under(own) => path.starts_with(own),
+            Self::Around(..) => self.segment(path).is_some(),
         }
     }
 }
@@ -68,6 +79,11 @@ pub struct Address {
 pub trait Endpoint: Send + Sync + fmt::Debug {
     /// What asks for it.
     fn address(&self) -> Address;
+
+    /// Whether it is of the server API, which is served where operators come in.
+    fn is_for_operators(&self) -> bool {
+        false
+    }
 
     /// Decides on a request. It waits for nothing: what takes a while is [`Verdict::Later`].
     fn decide(&self, waiting: &Waiting<'_>, now: Time) -> Verdict;
@@ -127,6 +143,12 @@ impl Endpoints {
         };
         let number = self.all.iter().position(fits)?;
         Some((number, self.all.get(number)?.0))
+    }
+
+    /// Whether the endpoint of this number is of the server API.
+    #[must_use]
+    pub fn is_for_operators(&self, number: usize) -> bool {
+        self.all.get(number).is_some_and(|(_, endpoint)| endpoint.is_for_operators())
     }
 
     /// Decides on a request for the endpoint of this number.

@@ -31,6 +31,8 @@ pub struct Waiting<'a> {
     pub forwarded_proto: Option<&'a str>,
     /// `Last-Event-ID`.
     pub last_event_id: Option<&'a str>,
+    /// `Accept`; the first of several.
+    pub accept: Option<&'a str>,
     /// What it says of the change of protocol, where there is one.
     pub handshake: Option<Box<Handshake>>,
     /// `Content-Type`.
@@ -55,7 +57,7 @@ pub struct Waiting<'a> {
 /// A request that waits, kept beyond the bytes of its head.
 #[derive(Debug)]
 pub struct KeptWaiting {
-    texts: [Option<String>; 8],
+    texts: [Option<String>; 9],
     path: String,
     query: String,
     handshake: Option<Box<Handshake>>,
@@ -80,6 +82,7 @@ impl KeptWaiting {
             host,
             forwarded_proto,
             last_event_id,
+            accept,
             content_type,
         ] = self.texts.each_ref().map(Option::as_deref);
         Waiting {
@@ -94,6 +97,7 @@ impl KeptWaiting {
             host,
             forwarded_proto,
             last_event_id,
+            accept,
             handshake: self.handshake.clone(),
             content_type,
             body_bytes: self.body.len(),
@@ -119,6 +123,7 @@ impl<'a> Waiting<'a> {
             self.host,
             self.forwarded_proto,
             self.last_event_id,
+            self.accept,
             self.content_type,
         ];
         KeptWaiting {
@@ -155,6 +160,7 @@ impl<'a> Waiting<'a> {
             host: None,
             forwarded_proto: None,
             last_event_id: None,
+            accept: None,
             handshake: address.websocket.then(Box::default),
             content_type: None,
             body_bytes: 0,
@@ -205,6 +211,10 @@ impl<'a> Waiting<'a> {
         } else if is("x-forwarded-proto") {
             // Each proxy on the way may add one, and the first is what the browser used.
             self.forwarded_proto.get_or_insert(value);
+            return true;
+        } else if is("accept") {
+            // Several mean the same as one list (RFC 9110 section 5.3); nothing is refused for the others.
+            self.accept.get_or_insert(value);
             return true;
         } else if is("last-event-id") {
             &mut self.last_event_id

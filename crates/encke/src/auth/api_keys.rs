@@ -53,6 +53,18 @@ pub struct Allowed {
     pub key: u16,
 }
 
+/// What a key is known by that is not kept itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// Of this key.
+    #[must_use]
+    pub fn of(given: &str) -> Self {
+        Self(digest(given))
+    }
+}
+
 /// All keys of the server API.
 #[derive(Debug)]
 pub struct ApiKeys {
@@ -119,6 +131,14 @@ impl ApiKeys {
         let place = keys.iter().position(|other| std::ptr::eq(other, key)).unwrap_or(usize::MAX);
         let place = u16::try_from(place).unwrap_or(u16::MAX);
         Ok(Allowed { until: key.expires, generation, key: place })
+    }
+
+    /// Whether the key of this digest is in use and allows this.
+    #[must_use]
+    pub fn still_allows(&self, digest: &KeyDigest, scope: Scope, now: Time) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let allows = |key: &Key| key.scopes.allow(scope) && key.expires.is_none_or(|expires| expires > now);
+        keys.iter().any(|key| key.digest == digest.0 && allows(key))
     }
 
     /// The name of the key at a place among those that are in use, and how many requests a second may come

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use encke_proto::{ErrorCode, Refusal, Time, TokenInfo, UserId};
+use encke_proto::{ErrorCode, Refusal, SessionId, Time, TokenInfo, UserId};
 
 use super::{
     Audit, Authenticated, BadKey, COOKIE, ChannelAccess, Claims, CloseKeys, Credentials, Grant, Identity,
-    KeySet, Keys, PendingFetch, TokenError, TokenKey,
+    KeySet, Keys, PendingFetch, Returns, TokenError, TokenKey,
     api_keys::{Allowed, ApiKeyError, ApiKeys},
     application::{Application, PendingAnswer},
     credentials::COOKIES_MAX,
@@ -185,7 +185,24 @@ impl Authenticator {
     #[must_use]
     pub fn to_be_spent(&self, credentials: &Credentials<'_>, now: Time) -> Option<String> {
         let text = credentials.ticket.filter(|_| credentials.bearer().is_none())?;
+        if credentials.returns == Returns::Now {
+            return None;
+        }
         Some(self.shared_tickets.as_ref()?.read(text, now)?.id)
+    }
+
+    /// The session that the ticket begins by which a stream was identified, and the only one that it leads
+    /// back to.
+    #[must_use]
+    pub fn session_of_ticket(&self, credentials: &Credentials<'_>, now: Time) -> Option<SessionId> {
+        if credentials.returns == Returns::Never {
+            return None;
+        }
+        let text = credentials.ticket.filter(|_| credentials.bearer().is_none())?;
+        match &self.shared_tickets {
+            Some(shared) => shared.read_again(text, now).map(|read| read.session),
+            None => ticket::read(text).map(ticket::session),
+        }
     }
 
     /// Who sends a request: by bearer token, else by ticket, else by cookie.
@@ -203,10 +220,7 @@ impl Authenticator {
             return self.know(token, credentials.lasts, now);
         }
         if let Some(text) = credentials.ticket {
-            let owner = match &self.shared_tickets {
-                Some(shared) => shared.read(text, now).map(|read| read.owner),
-                None => ticket::read(text).and_then(|bits| self.tickets.take(bits, now)),
-            };
+            let owner = self.owner_of_ticket(text, credentials, now);
             let owner = owner.ok_or_else(|| {
                 unauthorized("this ticket was used, is over 30 seconds old, or never was one")
             })?;
@@ -232,6 +246,19 @@ impl Authenticator {
             }
             None => self.know_cookies(credentials, now),
         }
+    }
+
+    fn owner_of_ticket(&self, text: &str, credentials: &Credentials<'_>, now: Time) -> Option<Authenticated> {
+        let again = credentials.returns == Returns::Now;
+        let Some(shared) = &self.shared_tickets else {
+            let bits = ticket::read(text)?;
+            return match credentials.returns {
+                Returns::Never => self.tickets.take(bits, now),
+                Returns::Later | Returns::Now => self.tickets.take_for_stream(bits, again, now),
+            };
+        };
+        let read = if again { shared.read_again(text, now) } else { shared.read(text, now) };
+        read.map(|read| read.owner)
     }
 
     /// What the application is told of a request that does not show by itself who sends it.

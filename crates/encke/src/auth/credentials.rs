@@ -23,6 +23,18 @@ const BEARER: &str = "bearer ";
 /// The names under which applications put tokens into addresses. None of them is taken.
 const TOKEN_PARAMETERS: [&str; 5] = ["token", "access_token", "jwt", "auth", "authorization"];
 
+/// Whether a client asks with the same address again, and so with the same ticket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Returns {
+    /// It does not.
+    #[default]
+    Never,
+    /// It is a stream that will.
+    Later,
+    /// It is a stream that does, with its last event id.
+    Now,
+}
+
 /// What a request brings to prove who sends it. Borrowed from its head, as hyper or a shard parsed it.
 #[derive(Clone, Default)]
 pub struct Credentials<'a> {
@@ -32,6 +44,8 @@ pub struct Credentials<'a> {
     pub cookie: Option<Cow<'a, str>>,
     /// The query parameter `ticket`, decoded; on the held routes only.
     pub ticket: Option<&'a str>,
+    /// Whether its client asks with the same address when it comes back, as a browser's EventSource does.
+    pub returns: Returns,
     /// Whether the query holds a token, which is refused: addresses end up in logs and histories. See
     /// [`query_holds_token`].
     pub query_token: bool,
@@ -80,6 +94,7 @@ impl<'a> Credentials<'a> {
             changes: !matches!(*method, Method::GET | Method::HEAD),
             chosen: Vec::new(),
             lasts: false,
+            returns: Returns::Never,
         }
     }
 

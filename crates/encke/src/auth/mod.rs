@@ -23,13 +23,15 @@ mod ticket;
 mod token;
 mod verifying_key;
 
-pub use api_keys::{Allowed, ApiKeyError, ApiKeys};
+pub use api_keys::{Allowed, ApiKeyError, ApiKeys, KeyDigest};
 pub use audit::{Audit, AuditRecord};
 pub use authenticator::{Authenticator, GivenTicket, KeysError, Pending};
 pub use channel_access::ChannelAccess;
 pub use close_keys::CloseKeys;
 pub use configured_key::FILE_MAX_BYTES;
-pub use credentials::{COOKIE, Credentials, HOST_COOKIE, TOKEN_IN_BODY, cookies, query_holds_token, values};
+pub use credentials::{
+    COOKIE, Credentials, HOST_COOKIE, Returns, TOKEN_IN_BODY, cookies, query_holds_token, values,
+};
 pub use encke_proto::Grant;
 pub use grants::Grants;
 pub use identity::{Authenticated, Identity};

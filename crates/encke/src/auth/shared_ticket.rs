@@ -1,9 +1,12 @@
 //! Tickets that any node of a cluster takes.
 
-use encke_proto::{Time, TokenId, TokenInfo, UserId};
+use encke_proto::{SessionId, Time, TokenId, TokenInfo, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::{Authenticated, Grant, Grants, Identity, SignedText, TICKET_S, ticket};
+use super::{
+    Authenticated, Grant, Grants, Identity, SignedText, TICKET_S,
+    ticket::{self, RETURNS_S},
+};
 use crate::config::Secret;
 
 /// What tickets are signed for.
@@ -38,6 +41,8 @@ struct Written {
 pub(super) struct ReadTicket {
     /// What is to be spent.
     pub(super) id: String,
+    /// The session that it begins when it is used for a stream.
+    pub(super) session: SessionId,
     /// Who brought it.
     pub(super) owner: Authenticated,
 }
@@ -67,8 +72,19 @@ impl SharedTickets {
 
     /// Reads one.
     pub(super) fn read(&self, text: &str, now: Time) -> Option<ReadTicket> {
+        self.read_for(text, 0, now)
+    }
+
+    /// Reads one by which a stream comes back to its session: for so many seconds more, unless its token ends
+    /// before.
+    pub(super) fn read_again(&self, text: &str, now: Time) -> Option<ReadTicket> {
+        self.read_for(text, RETURNS_S, now).filter(|read| read.owner.identity.expires > now)
+    }
+
+    fn read_for(&self, text: &str, more_s: u64, now: Time) -> Option<ReadTicket> {
         let Written { jti, sub, until, ends, iat, token, channels, publish } = self.0.read(text)?;
-        ticket::read(&jti)?;
+        let session = ticket::session(ticket::read(&jti)?);
+        let until = Time(until).plus_seconds(more_s);
         let token = TokenInfo { issued_s: iat, id: token };
         let identity = Identity {
             user: sub,
@@ -76,7 +92,7 @@ impl SharedTickets {
             expires: Time(ends),
             by_cookie: false,
         };
-        (until > now.0).then_some(ReadTicket { id: jti, owner: Authenticated { identity, token } })
+        (until > now).then_some(ReadTicket { id: jti, session, owner: Authenticated { identity, token } })
     }
 }
 
@@ -111,6 +127,9 @@ mod tests {
         assert_eq!((read.owner, read.id), (expected, ticket::write(7)));
         assert!(SharedTickets::new(&secret()).read(&text, Time(35_000)).is_none());
         assert!(SharedTickets::new(&Secret::new("t".repeat(32))).read(&text, Time(5_000)).is_none());
+        let again = |now| SharedTickets::new(&secret()).read_again(&text, Time(now)).map(|read| read.session);
+        assert_eq!(again(999_999), Some(ticket::session(7)));
+        assert_eq!(again(1_000_000), None, "its token has ended");
     }
 
     #[test]

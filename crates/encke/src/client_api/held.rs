@@ -45,7 +45,8 @@ pub(crate) async fn poll() -> Refused {
     not_to_be_held()
 }
 
-/// Server-sent events: `open` first, then messages (without an event name), `gap` and at last `close`;
+/// Server-sent events: `open` first (by the name `opened`), then messages (without an event name), `gap` and
+/// at last `close`;
 /// comments break a silence. The events are described in `/api/asyncapi.json`.
 #[utoipa::path(
     get, path = "/v1/sse", tag = "data connection",

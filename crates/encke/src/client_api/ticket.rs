@@ -19,7 +19,8 @@ use crate::{
 /// A ticket, for a data connection that can send no header.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Ticket {
-    /// Good once, as the query parameter `ticket`.
+    /// Good once, as the query parameter `ticket`; a stream that comes back with its last event id goes on by
+    /// it.
     ticket: String,
     /// Until when; at most 30 seconds.
     #[schema(value_type = String, format = DateTime)]

@@ -5,6 +5,7 @@ mod admission;
 mod commands;
 mod form;
 mod iframe;
+mod looking;
 mod ndjson;
 mod poll;
 mod query;
@@ -29,6 +30,8 @@ pub(crate) use commands::{
     AckCommand, CloseCommand, PingCommand, PublishCommand, RefreshCommand, Reply, SubscribeCommand,
 };
 use form::{Long, Short, ShortWithEpochs};
+pub(crate) use looking::LookQuery;
+use looking::LookingEndpoint;
 use query::Form;
 pub(crate) use query::Query;
 use stream::EventStream;
@@ -60,26 +63,21 @@ impl Forms {
     }
 }
 
+/// Server-sent events.
+const SSE: Forms =
+    Forms::both(&Stream(EventStream::<sse::Sse, Long>::NEW), &Stream(EventStream::<sse::Sse, Short>::NEW));
+/// A JSON object a line.
+const NDJSON: Forms = Forms::both(
+    &Stream(EventStream::<ndjson::Ndjson, Long>::NEW),
+    &Stream(EventStream::<ndjson::Ndjson, Short>::NEW),
+);
+
 /// Each transport with its path and its `as` parameter. The router has a route for each path, for what is
 /// wrong with such a request.
 static TRANSPORTS: &[(&str, Option<&str>, Forms)] = &[
     ("/v1/poll", None, Forms::both(&OneAnswer(poll::Poll), &OneAnswer(short_poll::ShortPoll))),
-    (
-        "/v1/sse",
-        None,
-        Forms::both(
-            &Stream(EventStream::<sse::Sse, Long>::NEW),
-            &Stream(EventStream::<sse::Sse, Short>::NEW),
-        ),
-    ),
-    (
-        "/v1/stream",
-        Some("ndjson"),
-        Forms::both(
-            &Stream(EventStream::<ndjson::Ndjson, Long>::NEW),
-            &Stream(EventStream::<ndjson::Ndjson, Short>::NEW),
-        ),
-    ),
+    ("/v1/sse", None, SSE),
+    ("/v1/stream", Some("ndjson"), NDJSON),
     (
         "/v1/stream",
         Some("iframe"),
@@ -108,8 +106,10 @@ impl Dialect for Native {
         false
     }
 
-    fn endpoints(&self, _: &Arc<App>, admit: &Admit) -> Vec<Arc<dyn Endpoint>> {
-        TRANSPORTS.iter().map(|(path, form, forms)| endpoint_of(path, *form, *forms, admit)).collect()
+    fn endpoints(&self, app: &Arc<App>, admit: &Admit) -> Vec<Arc<dyn Endpoint>> {
+        let held = TRANSPORTS.iter().map(|(path, form, forms)| endpoint_of(path, *form, *forms, admit));
+        let looking = LookingEndpoint { admit: admit.clone(), looks: app.looks.clone() };
+        held.chain([Arc::new(looking) as Arc<dyn Endpoint>]).collect()
     }
 
     fn answer(&self, app: Arc<App>, asked: Asked) -> Answering {

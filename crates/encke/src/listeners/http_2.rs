@@ -225,8 +225,7 @@ impl Caller {
         let given = Given::new(carrier, true);
         let scope = Scope::of(&permit, None);
         let (parts, body) = request.into_parts();
-        let waits = if scope == Scope::All { endpoint(&parts, &hyper_bridge.endpoints) } else { None };
-        match waits {
+        match endpoint(&parts, &hyper_bridge.endpoints, (scope, permit.role())) {
             Some(found) => {
                 if let Some(problem) = malformed(&parts.headers, parts.version) {
                     let response = refuse(Refused::bad(problem), activity);

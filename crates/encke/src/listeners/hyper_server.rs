@@ -226,8 +226,7 @@ impl HyperServer {
         taken: &Mutex<Option<Verdict>>,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let waits = if scope == Scope::All { endpoint(&parts, &self.endpoints) } else { None };
-        let Some(endpoint) = waits else {
+        let Some(endpoint) = endpoint(&parts, &self.endpoints, (scope, role)) else {
             if let Err(refused) = client::may_ask(&self.admit, &parts, self.clock.now().wall) {
                 return self.refuse(&parts.headers, activity, refused);
             }

@@ -35,6 +35,11 @@ const RARE: &[(&[&str], &[&str], &str)] = &[
         "needs a system without randomness, or a key that cannot sign",
     ),
     (
+        &["get /api/users/{user}/messages"],
+        &["internal", "request_timeout"],
+        "needs a system without randomness; is the same for the data connections",
+    ),
+    (
         &["get /v1/poll", "get /v1/sse", "get /v1/stream"],
         &["internal"],
         "needs a node that answers what others do not know",

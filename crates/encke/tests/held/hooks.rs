@@ -84,7 +84,7 @@ fn a_session_cookie_is_enough_where_the_application_says_who_that_is() {
     wire.send(&format!("GET /v1/sse?channels=room:1 HTTP/1.1\r\nHost: {host}\r\n{cookie}\r\n"));
     wire.until("\r\n\r\n");
     let (event, open, _) = wire.event();
-    assert_eq!(event, "open");
+    assert_eq!(event, "opened");
     world.push("alice", "7");
     assert_eq!(wire.event().1["data"], 7);
     let told = &endpoint.got()[0];

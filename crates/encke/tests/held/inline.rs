@@ -120,7 +120,7 @@ fn a_push_arrives_whichever_engine_keeps_it() {
         });
         let mut reader = world.connect();
         reader.send(&world.head("alice", "/v1/sse"));
-        assert_eq!(reader.event().0, "open");
+        assert_eq!(reader.event().0, "opened");
         let mut writer = world.connect();
         for n in 0..20 {
             writer.send(&push("alice", n));

@@ -17,7 +17,7 @@ fn stream(world: &World, target: &str, last_event_id: Option<&str>) -> (Wire, Va
     wire.send(&world.head("alice", target).replace("\r\n\r\n", &format!("{field}\r\n\r\n")));
     wire.until("\r\n\r\n");
     let (name, open, id) = wire.event();
-    assert_eq!(name, "open");
+    assert_eq!(name, "opened");
     (wire, open, id)
 }
 

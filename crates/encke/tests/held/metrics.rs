@@ -31,7 +31,7 @@ fn deliveries_opens_and_closes_are_counted_by_transport_and_code() {
     for user in ["alice", "bob"] {
         let mut wire = world.connect();
         wire.send(&world.head(user, "/v1/sse?channels=news"));
-        wire.until("event: open");
+        wire.until("event: opened");
         streams.push(wire);
         world.until_held(user, 1);
     }
@@ -124,7 +124,7 @@ fn told_of_everything() -> String {
     // What is told by a label is there once it has happened.
     let mut wire = world.connect();
     wire.send(&world.head("alice", "/v1/sse?channels=news"));
-    wire.until("event: open");
+    wire.until("event: opened");
     world.publish("news", "1");
     wire.until("\"data\":1");
     let metrics = encke::metrics::Metrics::global();

@@ -214,7 +214,7 @@ fn an_event_source_is_told_its_cursor_at_the_beginning_once_in_a_while_and_at_re
     wire.send(&world.head("alice", "/v1/sse?form=short"));
     wire.until("\r\n\r\n");
     let (name, open, id) = wire.event();
-    assert_eq!((name.as_str(), open["cursor"].as_str().unwrap()), ("open", id.as_str()));
+    assert_eq!((name.as_str(), open["cursor"].as_str().unwrap()), ("opened", id.as_str()));
     let big = format!("\"{}\"", "x".repeat(1_500));
     // The first id that comes, be it with a message or at rest between two, and the last message before it.
     let mut last = Value::from(0);

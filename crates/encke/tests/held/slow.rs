@@ -22,7 +22,7 @@ fn narrow(world: &World) -> Wire {
 fn follow(world: &World, mut wire: Wire, user: &str) -> Wire {
     wire.send(&world.head(user, "/v1/sse?channels=news"));
     wire.until("\r\n\r\n");
-    assert_eq!(wire.event().0, "open");
+    assert_eq!(wire.event().0, "opened");
     wire
 }
 

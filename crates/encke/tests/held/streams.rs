@@ -16,7 +16,7 @@ fn a_stream_opens_and_carries_messages_with_their_cursors() {
     let (name, open, id) = wire.event();
     assert_eq!(
         (name.as_str(), &open["event"], open["cursor"].as_str().unwrap()),
-        ("open", &Value::from("open"), id.as_str())
+        ("opened", &Value::from("open"), id.as_str())
     );
     world.publish("news", "{\"a\":\n1}");
     let (name, first, first_id) = wire.event();
@@ -33,7 +33,7 @@ fn a_stream_opens_and_carries_messages_with_their_cursors() {
         world.head("alice", "/v1/sse").replace("\r\n\r\n", &format!("\r\nLast-Event-ID: {first_id}\r\n\r\n"));
     again.send(&head);
     again.until("\r\n\r\n");
-    assert_eq!(again.event().0, "open");
+    assert_eq!(again.event().0, "opened");
     assert_eq!(again.event().1["channel"], "@alice", "it goes on behind the first event");
 }
 
@@ -102,7 +102,7 @@ fn a_stream_over_http_1_0_ends_with_its_connection() {
     wire.send(&world.head("alice", "/v1/sse").replace("HTTP/1.1", "HTTP/1.0"));
     let head = wire.until("\r\n\r\n");
     assert!(!head.contains("chunked") && head.contains("connection: close"), "{head}");
-    assert_eq!(wire.event().0, "open");
+    assert_eq!(wire.event().0, "opened");
     world.push("alice", "1");
     assert_eq!(wire.event().1["data"], 1);
 }

@@ -115,7 +115,7 @@ fn who_comes_when_there_are_too_many_is_told_when_to_come_back() {
         .map(|number| {
             let mut wire = world.connect();
             wire.send(&world.head(&format!("user {number}"), "/v1/sse"));
-            wire.until("event: open");
+            wire.until("event: opened");
             wire
         })
         .collect();

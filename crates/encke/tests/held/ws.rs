@@ -390,7 +390,7 @@ fn one_session_goes_from_transport_to_transport_with_one_cursor() {
     let mut sse = world.connect();
     sse.send(&world.head("alice", &format!("/v1/sse?session={session}")));
     sse.until("\r\n\r\n");
-    assert_eq!(sse.event().0, "open");
+    assert_eq!(sse.event().0, "opened");
     let told = ws.on_bytes();
     assert_eq!(
         (&told["event"], &told["code"], &told["reconnect"]),

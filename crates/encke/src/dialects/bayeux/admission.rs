@@ -34,6 +34,7 @@ pub(super) fn admitted(
         channels,
         state: Some(Box::new(ConnectionState::Request(kept))),
         ticket: None,
+        looks_on: None,
     }))
 }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     admission::{Address, Endpoint, Later, Method, Path, Verdict, Waiting},
-    auth::Credentials,
+    auth::{Credentials, Returns},
     commands::token_refused,
     transports::RequestState,
 };
@@ -137,6 +137,7 @@ fn credentials<'a>(waiting: &'a Waiting<'_>) -> Credentials<'a> {
         changes: true,
         chosen: waiting.chosen.clone(),
         lasts: false,
+        returns: Returns::Never,
     }
 }
 
@@ -252,7 +253,7 @@ fn script(query: &str) -> Result<Option<Scripted>, Refusal> {
 fn client(mount: Path, path: &str) -> Option<SessionId> {
     match mount {
         Path::Under(mount) => path.strip_prefix(mount)?.parse().ok(),
-        Path::Is(_) => None,
+        Path::Is(_) | Path::Around(..) => None,
     }
 }
 

@@ -82,6 +82,7 @@ impl Browser {
             channels,
             state,
             ticket,
+            looks_on: None,
         })
     }
 

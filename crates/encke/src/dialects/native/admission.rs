@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     admission::{Address, Admission, Admit, Endpoint, Later, Verdict, Waiting},
-    auth::{Authenticated, ChannelAccess, Credentials, Identity, OriginNumber},
+    auth::{Authenticated, ChannelAccess, Credentials, Identity, OriginNumber, Returns},
     transports::{ConnectionState, Duplex, HoldKind, RequestState},
 };
 
@@ -72,7 +72,13 @@ impl NativeEndpoint {
             .map_err(rejected)?;
         let is_duplex = opening.is_some();
         let lasts = transport.hold_kind() == HoldKind::Stream;
-        let credentials = Credentials { lasts, ..credentials(waiting, &query, is_duplex) };
+        // The one that wins is read alone, so that nothing needs to be right in the other.
+        let given = [waiting.last_event_id, Some(&*query.last_event_id)]
+            .into_iter()
+            .flatten()
+            .find(|id| !Cursor::is_none_yet(id));
+        let returns = returns(lasts && !is_duplex, given.is_some());
+        let credentials = Credentials { lasts, returns, ..credentials(waiting, &query, is_duplex) };
         let auth = &self.admit.auth;
         if is_duplex && !auth.own_or_allowed(&credentials) {
             return Err(Refusal::new(
@@ -82,17 +88,13 @@ impl NativeEndpoint {
         }
         let Authenticated { identity, token } = auth.identify(&credentials, now)?;
         let ticket = auth.to_be_spent(&credentials, now);
+        let of_ticket = auth.session_of_ticket(&credentials, now);
         if let Some(embedder) = query.embedder.as_deref() {
             request_state.embedder = self.embedder(embedder, waiting)?;
         }
         if let Some(hold_s) = query.hold_s {
             request_state.hold_s = request_state.hold_s.min(hold_s);
         }
-        // The one that wins is read alone, so that nothing needs to be right in the other.
-        let given = [waiting.last_event_id, Some(&*query.last_event_id)]
-            .into_iter()
-            .flatten()
-            .find(|id| !Cursor::is_none_yet(id));
         let start = match given.map(read_cursor).transpose()? {
             Some(cursor) if cursor.closed => return Ok(None),
             Some(cursor) => Start::Cursor(cursor),
@@ -104,8 +106,8 @@ impl NativeEndpoint {
             let compression = opening.compression.filter(|_| self.admit.compression);
             Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
         });
-        let (session, channels) = (query.session, query.channels);
-        let device = query.device.map(|name| Device { name, place: None });
+        let fresh = of_ticket.filter(|_| query.session.is_none());
+        let (session, channels) = (session(query.session, of_ticket, returns)?, query.channels);
         let request_state = *request_state;
         Ok(Some(Admission {
             transport,
@@ -115,13 +117,14 @@ impl NativeEndpoint {
             token: Some(token),
             granted,
             session,
-            fresh: None,
+            fresh,
             lasting: true,
             start,
-            device,
+            device: query.device.map(|name| Device { name, place: None }),
             channels,
             state,
             ticket,
+            looks_on: None,
         }))
     }
 
@@ -154,6 +157,31 @@ fn credentials<'a>(waiting: &'a Waiting<'_>, query: &'a Query<'_>, is_duplex: bo
         changes: is_duplex,
         chosen: waiting.chosen.clone(),
         lasts: false,
+        returns: Returns::Never,
+    }
+}
+
+/// Whether a browser's EventSource, which comes back to the same address with its last event id, does so now.
+fn returns(is_stream: bool, has_id: bool) -> Returns {
+    match (is_stream, has_id) {
+        (false, _) => Returns::Never,
+        (true, false) => Returns::Later,
+        (true, true) => Returns::Now,
+    }
+}
+
+/// The session to go on in. A ticket in an address leads back to the session that it began, and to no other.
+fn session(
+    named: Option<SessionId>,
+    of_ticket: Option<SessionId>,
+    returns: Returns,
+) -> Result<Option<SessionId>, Refusal> {
+    match of_ticket.filter(|_| returns == Returns::Now) {
+        Some(own) if named.is_some_and(|named| named != own) => {
+            Err(Refusal::new(ErrorCode::Unauthorized, "this ticket began another session"))
+        }
+        Some(own) => Ok(Some(own)),
+        None => Ok(named),
     }
 }
 

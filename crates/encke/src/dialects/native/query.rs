@@ -13,7 +13,7 @@ pub(super) fn read_cursor(text: &str) -> Result<Cursor, Refusal> {
     Cursor::parse(text).map_err(|error| Refusal::new(ErrorCode::BadCursor, error.to_string()))
 }
 
-fn read_start(text: &str) -> Result<Start, Refusal> {
+pub(super) fn read_start(text: &str) -> Result<Start, Refusal> {
     match text {
         "earliest" => Ok(Start::Earliest),
         text if Cursor::is_none_yet(text) => Ok(Start::Absent),
@@ -29,7 +29,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    fn read(text: &str) -> Option<Self> {
+    pub(super) fn read(text: &str) -> Option<Self> {
         match text {
             "long" => Some(Self::Long),
             "short" => Some(Self::Short),
@@ -159,7 +159,7 @@ impl<'a> Query<'a> {
 
 /// The parameters of a query, decoded. What is not encoded is not copied, and found the simple way: a poll's
 /// are few and short, and come again and again.
-fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+pub(super) fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     // All bytes are looked at whatever the first of them are, so that many are compared at a time.
     let is_encoded = text.bytes().fold(false, |found, byte| found | matches!(byte, b'%' | b'+'));
     let mut rest = text;

@@ -96,6 +96,7 @@ impl SocketEndpoint {
             channels: Vec::new(),
             state: Some(Box::new(ConnectionState::Duplex(duplex))),
             ticket: None,
+            looks_on: None,
         }))
     }
 }

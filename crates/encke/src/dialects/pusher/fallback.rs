@@ -163,6 +163,7 @@ impl FallbackEndpoint {
             channels,
             state: Some(Box::new(ConnectionState::Request(Box::new(held)))),
             ticket: None,
+            looks_on: None,
         })))
     }
 

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use encke_hub::Key;
-use encke_proto::{CloseCode, ErrorCode, IntHashState, UserId};
+use encke_proto::{CloseCode, ErrorCode, IntHashState};
 
 use super::Shard;
 use crate::{
@@ -19,7 +19,7 @@ pub(super) struct HeldAccess(HashMap<Key, Held, IntHashState>);
 /// One that waits.
 #[derive(Debug)]
 struct Held {
-    user: UserId,
+    who: Box<str>,
     transport: &'static str,
     status: u16,
     end: Option<&'static str>,
@@ -33,8 +33,8 @@ impl Shard {
         self.parts.access_log.as_ref().filter(|log| log.is_on())
     }
 
-    /// A user begins to wait.
-    pub(super) fn begin_access(&mut self, key: Key, user: &UserId, transport: &'static dyn Transport) {
+    /// A user begins to wait, or an operator who is known by a key's name.
+    pub(super) fn begin_access(&mut self, key: Key, who: &str, transport: &'static dyn Transport) {
         // A connection that is now another user's, or waits anew.
         self.end_access(key);
         if self.access_log().is_none() {
@@ -43,7 +43,7 @@ impl Shard {
         let written = self.slots.get(key).map_or(0, |slot| slot.written);
         let (status, began_ms) = (if transport.is_duplex() { 101 } else { 200 }, self.now.mono_ms);
         let transport = transport.name();
-        let held = Held { user: user.clone(), transport, status, end: None, began_ms, written };
+        let held = Held { who: who.into(), transport, status, end: None, began_ms, written };
         self.access.0.insert(key, held);
     }
 
@@ -71,7 +71,7 @@ impl Shard {
         log.write(&Access {
             time: self.now.wall,
             client: slot.sink.peer(),
-            who: Some(held.user.as_str()),
+            who: Some(&held.who),
             what: Subject::Held(held.transport, held.end),
             status: held.status,
             bytes: Some(u64::from(slot.written.wrapping_sub(held.written))),

@@ -18,6 +18,7 @@ impl Shard {
     /// Serves a request that may wait: at once when no other node is to be asked.
     pub(super) fn come_in(&mut self, key: Key, admission: Admission) {
         if admission.session.is_none()
+            && admission.looks_on.is_none()
             && let Err(refusal) = self.parts.admit.rate_limits.user_connect(&admission.user, self.now.wall)
         {
             return if admission.request_state.began {

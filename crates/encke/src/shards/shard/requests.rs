@@ -2,7 +2,7 @@
 
 use std::io;
 
-use encke_hub::{Attach, Following, Key};
+use encke_hub::{Attach, Following, Key, Look};
 use encke_proto::{ErrorCode, Refusal, SessionId};
 use mio::event::Event;
 use tokio::sync::mpsc;
@@ -203,8 +203,12 @@ impl Shard {
             head::Verdict::Handoff => self.hand_to_hyper(key, bytes.to_vec()),
             head::Verdict::More => self.hear_more(key, bytes.to_vec()),
             head::Verdict::Waits(number, mut waiting, length) => {
+                let for_operators = self.parts.endpoints.is_for_operators(number);
+                if for_operators && !self.serves_operators(key) {
+                    return self.hand_to_hyper(key, bytes.to_vec());
+                }
                 if self.slots.get(key).is_some_and(|slot| !slot.sink.is_plain())
-                    && !self.may_wait(key, bytes, &mut waiting)
+                    && !self.may_wait(key, bytes, &mut waiting, for_operators)
                 {
                     return;
                 }
@@ -231,10 +235,11 @@ impl Shard {
     }
 
     /// Whether a request may wait that came in otherwise than most; if not, it is answered. A proxy says
-    /// whose it is, and what others say of that is passed over.
-    fn may_wait(&mut self, key: Key, bytes: &[u8], waiting: &mut Waiting<'_>) -> bool {
+    /// whose it is, and what others say of that is passed over. Where operators alone come in, only what is
+    /// for them waits.
+    fn may_wait(&mut self, key: Key, bytes: &[u8], waiting: &mut Waiting<'_>, for_operators: bool) -> bool {
         let Some(permit) = self.slots.get(key).and_then(|slot| slot.sink.permit()) else { return false };
-        if permit.role() == ListenerRole::Admin {
+        if permit.role() == ListenerRole::Admin && !for_operators {
             self.hand_to_hyper(key, bytes.to_vec());
             return false;
         }
@@ -369,6 +374,12 @@ impl Shard {
     /// Whether the user may still be here: the token may have been revoked since it was looked at, while the
     /// other nodes were asked, or on the way to this shard, whose sessions were ended before this one came.
     fn permit(&self, admission: &Admission) -> Result<(), Refusal> {
+        if let Some(looks_on) = &admission.looks_on {
+            // From here on the end of a key finds it.
+            let is_so = looks_on.generation == self.parts.admit.auth.api_keys().generation();
+            let changed = || Refusal::new(ErrorCode::Unauthorized, "other API keys have come into use");
+            return is_so.then_some(()).ok_or_else(changed);
+        }
         self.parts.admit.auth.permit(&admission.user, admission.token.as_ref(), self.now.wall)
     }
 
@@ -413,6 +424,7 @@ impl Shard {
             channels,
             state,
             ticket: _,
+            looks_on,
         } = admission;
         let (bits, number) = self.random_pool.numbers();
         request_state.scratch = bits.to_be_bytes();
@@ -421,8 +433,13 @@ impl Shard {
         self.set_deadline(key, timeout_ms);
         let (conn, bits) = (conn_key(key), self.random_pool.bits());
         let fresh = fresh.unwrap_or(SessionId::from_bits(bits));
-        self.begin_access(key, &user, transport);
+        let who = looks_on.as_ref().map_or(user.as_str(), |looks_on| &looks_on.key);
+        self.begin_access(key, who, transport);
         let transport = transport.name();
+        if looks_on.is_some() {
+            let look = Look { conn, id: fresh, user, transport, start, ends: token_ends };
+            return self.hub.look_on(look, self.now);
+        }
         let is_known = || session.is_some_and(|session| self.hub.has_session(session, &user));
         let beginner = (self.parts.peers.is_some() && lasting && !is_known()).then(|| user.clone());
         self.hub.attach(

@@ -358,6 +358,7 @@ fn admission(user: &str, start: Start) -> Admission {
         channels: vec![ChannelName::public("news").unwrap()],
         state: None,
         ticket: None,
+        looks_on: None,
     }
 }
 

@@ -81,6 +81,7 @@ impl Shard {
             channels,
             state,
             ticket,
+            looks_on: None,
         };
         self.hand_to_home(key, Box::new(admission));
     }

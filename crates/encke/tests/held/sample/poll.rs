@@ -97,6 +97,7 @@ fn admission(
         channels: vec![channel],
         state: Some(Box::new(ConnectionState::Request(Box::new(greeting)))),
         ticket: None,
+        looks_on: None,
     }
 }
 
