@@ -7,8 +7,8 @@ use crate::id::new_id;
 use crate::publish::PublishAnswer;
 use crate::push_many::{PushesAnswer, PushesBody};
 use crate::{
-    Accepted, AcceptedOne, Channels, Error, History, HooksStatus, Matching, Nodes, Page, Presence, Publish,
-    Published, Push, PushStream, ReceiptState, Receipts, Sessions, Stats, User, Users,
+    Accepted, AcceptedOne, Channels, Error, History, HooksStatus, Matching, Nodes, Page, PastPushes,
+    Presence, Publish, Published, Push, PushStream, ReceiptState, Receipts, Sessions, Stats, User, Users,
 };
 
 /// A backend's way to the server. Cheap to clone; clones share their connections.
@@ -145,6 +145,14 @@ impl Api {
         let mut query = page.query();
         query.add("state", &state.to_string());
         self.http.get(&format!("/api/push/{}", segment(push)?), &query).await
+    }
+
+    /// Which pushes were accepted, by whatever key and node, the newest first.
+    ///
+    /// # Errors
+    /// What the server refuses, and not being able to reach it.
+    pub async fn pushes(&self, page: &Page) -> Result<PastPushes, Error> {
+        self.http.get("/api/pushes", &page.query()).await
     }
 
     /// Cancels a push, and tells for how many users: those who had not been handed it yet, and will not be.

@@ -73,7 +73,9 @@ pub use listing::{
 };
 pub use message::Message;
 pub use publish::{ChannelPosition, Publish, Published};
-pub use push::{Accepted, Push, Receipt, ReceiptState, ReceiptTotals, Receipts, Target};
+pub use push::{
+    Accepted, PastPush, PastPushes, Push, Receipt, ReceiptState, ReceiptTotals, Receipts, Target,
+};
 pub use push_many::AcceptedOne;
 pub use push_stream::{PushResults, PushSender, PushStream};
 pub use session::SessionHandle;

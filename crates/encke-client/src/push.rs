@@ -183,6 +183,38 @@ pub struct Receipts {
     pub next: Option<String>,
 }
 
+/// A push that was accepted, by whatever key and node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PastPush {
+    /// The push's id, for its receipts.
+    pub id: String,
+    /// When it was accepted: RFC 3339, UTC.
+    pub time: String,
+    /// The page, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The message, if it was one; of a long one a string with the beginning of its JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<serde_json::Value>,
+    /// Whether `url` or `data` is the beginning only.
+    #[serde(default)]
+    pub cut: bool,
+    /// How many users there are in each state.
+    pub totals: ReceiptTotals,
+}
+
+/// One page of the history of pushes, the newest first.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct PastPushes {
+    /// The pushes.
+    pub pushes: Vec<PastPush>,
+    /// Where the next page begins, if there is one.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

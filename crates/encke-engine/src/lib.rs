@@ -50,7 +50,7 @@ pub use page::{ChannelSummary, PageLimit, ReadFrom};
 pub use receipt::{CANCELLED, Mark, Receipt, ReceiptState};
 pub use receipt_totals::ReceiptTotals;
 pub use retention::{
-    DEVICE_LOG_MESSAGES, DEVICE_LOGS, EVENT_LOG, EXPIRY_LOGS, PLACE_LOGS, PLACES_MAX, Retention,
+    DEVICE_LOG_MESSAGES, DEVICE_LOGS, EVENT_LOG, EXPIRY_LOGS, PLACE_LOGS, PLACES_MAX, PUSH_LOG, Retention,
     RetentionTable, SESSION_LOGS,
 };
 pub use stats::{Commits, EngineStats};

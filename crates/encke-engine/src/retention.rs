@@ -64,6 +64,12 @@ const EVENTS: Retention = Retention { max_messages: 1_000_000, max_bytes: 1 << 3
 /// kept of each as of events.
 pub const EXPIRY_LOGS: &str = "hooks/expiries/";
 
+/// The name of the internal channel in which it stands which pushes were accepted.
+pub const PUSH_LOG: &str = "pushes";
+
+/// What is kept of it: some hundred thousand pushes, each for as long as there are receipts of it.
+const PUSHES: Retention = Retention { max_messages: 1_000_000, max_bytes: 64 << 20, ..INTERNAL };
+
 /// What the names of the internal channels begin with that hold one session each, whose last message counts.
 pub const SESSION_LOGS: &str = "dialects/sessions/";
 
@@ -93,6 +99,7 @@ impl RetentionTable {
         if channel.is_internal() {
             return match channel.as_str() {
                 name if name.ends_with(EVENT_LOG) => EVENTS,
+                name if name.trim_start_matches('\0') == PUSH_LOG => PUSHES,
                 name if name.trim_start_matches('\0').starts_with(EXPIRY_LOGS) => EVENTS,
                 name if name.trim_start_matches('\0').starts_with(SESSION_LOGS) => SESSION,
                 name if name.trim_start_matches('\0').starts_with(PLACE_LOGS) => PLACES,

@@ -22,6 +22,7 @@ use crate::{
     looks::Looks,
     metrics::Metrics,
     new_channels::NewChannels,
+    push_history::PushHistory,
     push_totals::PushTotals,
     random::NoRandomness,
     rate_limits::RateLimits,
@@ -84,6 +85,8 @@ pub struct App {
     pub reports: NodeReports,
     /// Room for those who look through all users or channels.
     pub searches: Semaphore,
+    /// Which pushes were accepted.
+    pub push_history: Arc<PushHistory>,
     /// How far pushes have come, counted.
     pub push_totals: PushTotals,
     /// What is counted.
@@ -166,6 +169,7 @@ impl App {
         }
         let reports = NodeReports::new(stats, nodes.clone());
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
+        let push_history = PushHistory::new(Arc::clone(&engine), Arc::clone(&clock));
         let (metrics, reloads) = (Metrics::global(), Reloads::new(&config));
         let rate_limits = Arc::new(RateLimits::new(&config.limits));
         let new_channels = Arc::new(NewChannels::new(config.max_new_channels_per_hour));
@@ -183,6 +187,7 @@ impl App {
             new_channels,
             reports,
             searches: Semaphore::new(SEARCHES_MAX),
+            push_history,
             push_totals: PushTotals::default(),
             access_log: OnceLock::new(),
             tracer: OnceLock::new(),

@@ -42,6 +42,7 @@ mod panics;
 mod presence;
 mod public_addresses;
 mod publishing;
+pub mod push_history;
 pub mod push_totals;
 pub mod random;
 pub mod rate_limits;

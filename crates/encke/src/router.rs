@@ -111,6 +111,7 @@ pub(crate) fn routes() -> Vec<Route> {
         clients_get("/v1/channels/{channel}/presence", get(client_api::presence::presence)),
         api_post("/api/push", post(server_api::push::push)),
         api_get("/api/push/{id}", get(server_api::receipts::receipts)),
+        api_get("/api/pushes", get(server_api::pushes::pushes)),
         api_delete("/api/push/{id}", delete(server_api::cancellation::cancel)),
         api_post("/api/publish", post(server_api::publish::publish)),
         api_get("/api/users", get(server_api::users::users)),

@@ -29,6 +29,8 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(5);
 /// How long what is noted of users may take to be written down, while the server stops.
 const WRITTEN_MAX: Duration = Duration::from_secs(2);
+/// How long the last pushes may take to be noted in the history of pushes.
+const NOTE_PUSHES_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked whether all clients have gone, while the server stops.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -296,6 +298,8 @@ async fn stop(server: Server, drain: Duration) -> usize {
     if !app.unfinished.finish().await {
         tracing::warn!("some of what was begun was cut off");
     }
+    // What is not noted by then is not in the history; the pushes themselves are safe.
+    let _ = timeout(NOTE_PUSHES_MAX, app.push_history.settle()).await;
     app.engine.stop().await;
     // Last of all, as what is finished in the meantime is traced too.
     if let Some(tracer) = app.tracer.get() {

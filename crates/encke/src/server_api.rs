@@ -16,6 +16,7 @@ pub(crate) mod publish_many;
 pub(crate) mod push;
 pub(crate) mod push_many;
 pub(crate) mod push_one;
+pub(crate) mod pushes;
 pub(crate) mod receipts;
 pub(crate) mod request_stream;
 pub(crate) mod revoke;

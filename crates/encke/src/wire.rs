@@ -258,6 +258,7 @@ pub async fn wire_speaking(
 
 /// Starts what looks at the server while it works: for its operators, and for memory to give back.
 fn look_after(app: &App, connections: Arc<ConnectionLimit>, stop: &watch::Sender<bool>) {
+    app.supervisor.spawn("push history", Arc::clone(&app.push_history).run(stop.subscribe()));
     app.supervisor.spawn("stats", Arc::clone(app.reports.stats()).run(stop.subscribe()));
     app.supervisor.spawn("freed memory", give_back_after_crowds(connections, stop.subscribe()));
 }

@@ -25,6 +25,7 @@ mod output;
 mod publish;
 mod push;
 mod push_stream;
+mod pushes;
 mod receipts;
 mod revoke;
 mod serve;
@@ -81,6 +82,7 @@ enum Command {
     Close(close::Args),
     Revoke(revoke::Args),
     Receipts(receipts::Args),
+    Pushes(pushes::Args),
     Cancel(cancel::Args),
     Channels(channels::Args),
     History(history::Args),
@@ -139,6 +141,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Close(args) => block_on(close::run(args)),
         Command::Revoke(args) => block_on(revoke::run(args)),
         Command::Receipts(args) => block_on(receipts::run(args)),
+        Command::Pushes(args) => block_on(pushes::run(args)),
         Command::Cancel(args) => block_on(cancel::run(args)),
         Command::Channels(args) => block_on(channels::run(args)),
         Command::History(args) => block_on(history::run(args)),

@@ -22,6 +22,7 @@ use crate::{
     http::{body, refusal::Refused},
     inline::{Begun, WITHIN_TURN_MAX},
     metrics::{AtomicHistogram, Metrics},
+    push_history::Note,
     random,
     traces::PublishSpan,
     validation,
@@ -271,9 +272,8 @@ pub(crate) fn begin(app: &Arc<App>, push: Push) -> Begun<Result<Pushed, Refused>
 
 /// Appends it when it is known who is online.
 fn begin_append(app: &Arc<App>, push: Checked, online: Vec<UserId>) -> Begun<Result<Pushed, Refused>> {
-    let began = Instant::now();
-    let (append, span) = match append_of(app, push, || online.clone()) {
-        Ok(append) => append,
+    let Prepared { append, underway } = match prepare(app, push, || online.clone()) {
+        Ok(prepared) => prepared,
         Err(refused) => return Begun::Done(Err(refused)),
     };
     let appended = match &app.events {
@@ -283,7 +283,7 @@ fn begin_append(app: &Arc<App>, push: Checked, online: Vec<UserId>) -> Begun<Res
     };
     match appended {
         AppendNow::Done(appended) => {
-            Begun::Done(tallied(appended, began, span).map(|appended| Pushed::of(app, appended, online)))
+            Begun::Done(underway.done(app, appended).map(|appended| Pushed::of(app, appended, online)))
         }
         AppendNow::Waits(append) => {
             let app = Arc::clone(app);
@@ -292,7 +292,7 @@ fn begin_append(app: &Arc<App>, push: Checked, online: Vec<UserId>) -> Begun<Res
                     Ok(()) => app.engine.append(append).await,
                     Err(error) => Err(error),
                 };
-                Ok(Pushed::of(&app, tallied(appended, began, span)?, online))
+                Ok(Pushed::of(&app, underway.done(&app, appended)?, online))
             }))
         }
     }
@@ -357,9 +357,15 @@ pub(crate) fn check(app: &App, push: Push) -> Result<Checked, Refused> {
 
 /// A push that is accepted now, as it is appended.
 pub(crate) struct Prepared {
-    began: Instant,
     append: Append,
+    underway: Underway,
+}
+
+/// What is told of a push when the engine has it.
+struct Underway {
+    began: Instant,
     span: Option<Box<PublishSpan>>,
+    note: Note,
 }
 
 /// Makes a push ready to be appended; `online_users` gives all who are online, by id.
@@ -370,7 +376,8 @@ pub(crate) fn prepare(
 ) -> Result<Prepared, Refused> {
     let began = Instant::now();
     let (append, span) = append_of(app, push, online_users)?;
-    Ok(Prepared { began, append, span })
+    let note = Note::of(&append);
+    Ok(Prepared { append, underway: Underway { began, span, note } })
 }
 
 /// Notes when pushes end that are appended next, if the application is told of that.
@@ -390,8 +397,8 @@ async fn note_ends<'a>(app: &App, pushes: impl IntoIterator<Item = &'a Append>) 
 
 /// Appends a push.
 pub(crate) async fn append(app: &App, push: Prepared) -> Result<Appended, Refused> {
-    let Prepared { began, append, span } = push;
-    tallied(app.engine.append(append).await, began, span)
+    let Prepared { append, underway } = push;
+    underway.done(app, app.engine.append(append).await)
 }
 
 /// What is appended of a push that is accepted now, and its span if it is traced.
@@ -414,19 +421,18 @@ fn append_of(
     Ok((append, span))
 }
 
-/// What the engine has said, counted.
-fn tallied(
-    appended: Result<Appended, EngineError>,
-    began: Instant,
-    span: Option<Box<PublishSpan>>,
-) -> Result<Appended, Refused> {
-    PublishSpan::end(span, appended.as_ref().map_err(|error| error as &dyn fmt::Display));
-    let appended = appended?;
-    if !appended.repeated {
-        Metrics::global().pushes.inc();
-        ACCEPTED.observe(began.elapsed());
+impl Underway {
+    /// What the engine has said, counted and noted.
+    fn done(self, app: &App, appended: Result<Appended, EngineError>) -> Result<Appended, Refused> {
+        PublishSpan::end(self.span, appended.as_ref().map_err(|error| error as &dyn fmt::Display));
+        let appended = appended?;
+        if !appended.repeated {
+            Metrics::global().pushes.inc();
+            ACCEPTED.observe(self.began.elapsed());
+            app.push_history.note(self.note);
+        }
+        Ok(appended)
     }
-    Ok(appended)
 }
 
 fn body_of(app: &App, url: Option<&str>, data: Option<body::Published>) -> Result<Body, Refused> {

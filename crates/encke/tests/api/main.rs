@@ -18,6 +18,7 @@ mod pages;
 mod picky;
 mod push;
 mod push_many;
+mod pushes;
 mod request_stream;
 mod revocation;
 mod rules;

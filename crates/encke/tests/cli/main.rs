@@ -26,6 +26,7 @@ const COMMANDS: &[&str] = &[
     "close",
     "revoke",
     "receipts",
+    "pushes",
     "cancel",
     "channels",
     "history",
@@ -308,6 +309,58 @@ fn cancel_says_for_how_many_users() {
     };
     assert_eq!(stdout(&run(&["p1"])), "{\"cancelled\":2}\n");
     assert_eq!(run(&["p2"]).status.code(), Some(1));
+}
+
+#[test]
+fn receipts_are_shown_by_state_or_counted() {
+    let program = Program::new();
+    const TOTALS: &str = r#"{"queued":2,"delivered":1,"shown":0,"expired":0,"cancelled":0}"#;
+    let page = |user: &str, next: &str| {
+        let receipt = format!(r#"{{"user":"{user}","state":"queued","time":"2026-01-02T03:04:05Z"}}"#);
+        (200, format!(r#"{{"id":"p1","totals":{TOTALS},"receipts":[{receipt}]{next}}}"#))
+    };
+    let (address, _) = play(move |line| match line {
+        "GET /api/push/p1?limit=1000&state=queued HTTP/1.1" => page("alice", r#","next":"alice""#),
+        "GET /api/push/p1?limit=1000&after=alice&state=queued HTTP/1.1" => page("bob", ""),
+        "GET /api/push/p1?limit=1 HTTP/1.1" => page("alice", r#","next":"alice""#),
+        _ => (404, r#"{"error":{"code":"push_unknown","message":"no such push"}}"#.into()),
+    });
+    let run = |args: &[&str]| {
+        let args = [&["receipts", "--server", &address], args].concat();
+        program.command(&args).env("ENCKE_API_KEY", "the-key").output().unwrap()
+    };
+    let queued = stdout(&run(&["p1", "--state", "queued"]));
+    let users: Vec<&str> = queued.lines().map(|line| line.split('"').nth(3).unwrap()).collect();
+    assert_eq!(users, ["alice", "bob"]);
+    assert_eq!(stdout(&run(&["p1", "--count"])), format!("{TOTALS}\n"));
+    assert_eq!(run(&["p2", "--count"]).status.code(), Some(1));
+    for wrong in [&["p1", "--state", "lost"][..], &["p1", "--state", "queued", "--count"]] {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn pushes_are_shown_page_by_page() {
+    let program = Program::new();
+    let page = |id: &str, next: &str| {
+        let totals = r#"{"queued":2,"delivered":0,"shown":0,"expired":0,"cancelled":0}"#;
+        let push = format!(r#"{{"id":"{id}","time":"2026-01-02T03:04:05Z","data":[1],"totals":{totals}}}"#);
+        (200, format!(r#"{{"pushes":[{push}],"next":{next}}}"#))
+    };
+    let (address, _) = play(move |line| match line {
+        "GET /api/pushes?limit=20 HTTP/1.1" => page("p2", r#""7.0""#),
+        "GET /api/pushes?limit=19&after=7.0 HTTP/1.1" => page("p1", "null"),
+        "GET /api/pushes?limit=1 HTTP/1.1" => page("p3", r#""9.0""#),
+        _ => (404, r#"{"error":{"code":"not_found","message":"no such address"}}"#.into()),
+    });
+    let run = |args: &[&str]| {
+        let args = [&["pushes", "--server", &address], args].concat();
+        stdout(&program.command(&args).env("ENCKE_API_KEY", "the-key").output().unwrap())
+    };
+    let ids =
+        |out: &str| out.lines().map(|line| line.split('"').nth(3).unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(ids(&run(&[])), ["p2", "p1"]);
+    assert_eq!(ids(&run(&["--last", "1"])), ["p3"]);
 }
 
 #[test]
