@@ -324,43 +324,6 @@ describe('with 100,000 users', () => {
   }
 });
 
-describe('before a server that neither lists pushes nor gives receipts by state', () => {
-  let server;
-  before(async () => void (server = await LargeServer.start({ isBare: true })));
-  after(() => server.stop());
-
-  test('what goes through all receipts is not done with each refresh', async () => {
-    const { page, context, errors } = await open(browser, server);
-    for (const [place, there] of Object.entries(PLACES)) {
-      await go(page, place);
-      await says(page, ...there);
-      await watch(server, place);
-    }
-    assert.deepEqual(errors, []);
-    await context.close();
-  });
-
-  test('receipts are counted from the beginning, whatever page and state is shown', async () => {
-    const { page, context } = await open(browser, server);
-    await go(page, '#/pushes/push-2');
-    await says(page, '#one-push-all', /^20,000$/);
-    await page.click('#one-push-next');
-    await says(page, '#one-push-names', /amelia-000500/);
-    assert.equal(await page.textContent('#one-push-all'), '20,000');
-    await page.check('#one-push-states [value="shown"]', { force: true });
-    await page.waitForSelector('#one-push-names [data-state="shown"]');
-    await page.click('#one-push-next');
-    await page.waitForSelector('#one-push-back:not([disabled])');
-    assert.equal(await page.$$eval('#one-push-names [data-state="queued"]', (all) => all.length), 0);
-    assert.equal(await page.textContent('#one-push-all'), '20,000');
-    await page.click('#one-push-cancel');
-    assert.match(await answer(page), /Cancel for 8,000 users/);
-    // What an operator changed is seen at once.
-    await page.waitForSelector('#one-push-cancel', { state: 'hidden' });
-    await context.close();
-  });
-});
-
 describe('before a real server', () => {
   let server;
   before(async () => void (server = await Server.start({ engine: 'memory' })));
@@ -389,6 +352,42 @@ describe('before a real server', () => {
       ['first', 'second'],
     );
     assert.equal((await server.api('GET', '/api/channels/@even-0000/history')).with(200).messages.length, 1);
+    await context.close();
+  });
+
+  test('what a backend pushed is there, also after a reload, with its receipts by state', async () => {
+    const to = Array.from({ length: 1200 }, (_, n) => `reader-${String(n).padStart(4, '0')}`);
+    const { id } = await server.push({ to, data: { text: 'by a backend' } });
+    const first = await server.login(to[0]);
+    await first.poll({ hold_s: 0 });
+    const { page, context, dialogs } = await openConsole(browser, server);
+    const look = async () => {
+      await go(page, '#/pushes');
+      await page.waitForSelector(`#pushes [data-push="${id}"]`);
+      await says(page, `#pushes [data-push="${id}"]`, /by a backend/);
+      await page.click(`#pushes [data-push="${id}"] a.button`);
+      await says(page, '#one-push-all', /^1,200$/);
+      await says(page, '#one-push-what', /by a backend/);
+    };
+    await look();
+    await page.reload();
+    // The part that was shown is shown again, before any list was.
+    await says(page, '#one-push-what', /by a backend/);
+    await look();
+    await page.check('#one-push-states [value="queued"]', { force: true });
+    await says(page, '#one-push-names', /reader-00/);
+    await page.click('#one-push-next');
+    await page.waitForSelector('#one-push-back:not([disabled])');
+    const names = await page.$$eval('#one-push-names [data-receipt-user]', (all) =>
+      all.map((one) => one.dataset.state),
+    );
+    assert.deepEqual(new Set(names), new Set(['queued']));
+    await page.check('#one-push-states [value="expired"]', { force: true });
+    await page.waitForSelector('#one-push-none:not([hidden])');
+    await picture(page, 'console-one-push', { fullPage: true });
+    await go(page, '#/pushes');
+    await picture(page, 'console-pushes', { fullPage: true });
+    assert.deepEqual(dialogs, []);
     await context.close();
   });
 

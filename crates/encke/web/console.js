@@ -5,7 +5,6 @@
 import { Access } from './console/access.js';
 import { Channel } from './console/channel.js';
 import { Channels } from './console/channels.js';
-import { CompletingServer } from './console/completing.js';
 import { Composer } from './console/composer.js';
 import { at, problem, setText } from './console/dom.js';
 import { Feed } from './console/feed.js';
@@ -16,10 +15,11 @@ import { Places } from './console/places.js';
 import { PushLog } from './console/push-log.js';
 import { Pushes } from './console/pushes.js';
 import { Selection } from './console/selection.js';
+import { Server } from './console/server.js';
 import { User } from './console/user.js';
 import { Users } from './console/users.js';
 
-const server = new CompletingServer();
+const server = new Server();
 const pace = new Pace(server);
 const access = new Access();
 const selection = new Selection();
@@ -48,7 +48,7 @@ new Composer(server, selection, (sent, text) => {
 
 /** @param {string} [why] */
 function shutGate(why = '') {
-  server.forget();
+  server.key = '';
   access.forget();
   log.clear();
   pace.stop();
@@ -65,7 +65,6 @@ async function openGate(key, isLasting) {
   at('key-button').disabled = true;
   server.key = key;
   try {
-    await server.begin();
     await server.get('/api/users', { limit: 1 });
     access.keep(key, isLasting);
     at('key').value = '';

@@ -24,17 +24,6 @@ export const USERS = 100_000;
 /** Every so many users one is online. */
 const ONLINE_EVERY = 5;
 const FIRST_NAMES = ['amelia', 'bashir', 'chen', 'dolores', 'emeka', 'farah', 'gunnar', 'hana', 'ivo', 'jun'];
-/** What is described that the console asks for. */
-const described = (...names) => ({ get: { parameters: names.map((name) => ({ name })) } });
-const PATHS = {
-  '/api/push/{id}': described('state'),
-  '/api/pushes': described('after'),
-};
-/** Of a server that does not list pushes or give receipts by state. */
-const BARE_PATHS = {
-  '/api/push/{id}': described('limit', 'after'),
-};
-const BARE_PARAMETERS = ['q', 'count', 'online', 'limit', 'after', 'before', 'user', 'minutes'];
 const NOW = Date.parse('2026-11-28T12:00:00Z');
 const time = (ago_s) => new Date(NOW - ago_s * 1000).toISOString();
 
@@ -63,16 +52,9 @@ export class LargeServer {
   /** What was posted and deleted. @type {{method: string, path: string, body?: any}[]} */
   changes = [];
   #http;
-  #isBare;
 
-  /** @param {boolean} isBare whether it lacks what the console can put together by itself */
-  constructor(isBare) {
-    this.#isBare = isBare;
-  }
-
-  /** @param {{isBare?: boolean}} [options] */
-  static async start({ isBare = false } = {}) {
-    const server = new LargeServer(isBare);
+  static async start() {
+    const server = new LargeServer();
     server.users = Array.from({ length: USERS }, (_, n) => ({
       id: `${FIRST_NAMES[n % 10]}-${String(n).padStart(6, '0')}`,
       online: n % ONLINE_EVERY === 0,
@@ -163,10 +145,8 @@ export class LargeServer {
     if (this.failing) return this.failing;
     if (request.headers.authorization !== `Bearer ${KEY}`)
       return refused(401, 'unauthorized', 'the key is not one');
-    if (url.pathname === '/api/openapi.json') return { body: { paths: this.#isBare ? BARE_PATHS : PATHS } };
     const [, , noun, name, part] = url.pathname.split('/').map(decodeURIComponent);
-    const given = [...url.searchParams].filter(([key]) => !this.#isBare || BARE_PARAMETERS.includes(key));
-    const asked = Object.fromEntries(given);
+    const asked = Object.fromEntries(url.searchParams);
     const limit = Number(asked.limit ?? 100);
     if (request.method === 'POST') {
       let text = '';
@@ -192,7 +172,6 @@ export class LargeServer {
       case 'channels':
         return name ? this.#channel(name, part, asked, limit) : this.#channels(asked, limit);
       case 'pushes':
-        if (this.#isBare) return refused(404, 'not_found', 'no such address');
         return { body: this.#page(this.pushes.map(listed), asked.after, limit, 'pushes', ({ id }) => id) };
       case 'push':
         return this.#push(name, asked, limit);
@@ -355,19 +334,8 @@ export class LargeServer {
       time: push.time,
     }));
     const wanted = receipts.filter((receipt) => !state || receipt.state === state);
-    const { url, data, time, totals } = push;
     const page = this.#page(wanted, after, limit, 'receipts', ({ user }) => user);
-    if (this.#isBare) return { body: { id, ...page } };
-    return {
-      body: {
-        id,
-        time,
-        url,
-        data,
-        totals,
-        ...page,
-      },
-    };
+    return { body: { id, totals: push.totals, ...page } };
   }
 
   #post(noun, body) {

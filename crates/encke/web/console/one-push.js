@@ -1,7 +1,7 @@
-/** One push: its totals, and its receipts by name, in pages and by state. */
+/** One push: what it says, its totals, and its receipts by name, in pages and by state. */
 import { at, problem, setText } from './dom.js';
 import { number } from './format.js';
-import { ofServer } from './push-log.js';
+import { LISTED_MAX, ofServer, textOf } from './push-log.js';
 import { STATES, cancel, showNames, showTotals, usersOf, what } from './receipts.js';
 import { path } from './server.js';
 
@@ -45,6 +45,7 @@ export class OnePush {
     at('one-push-what').replaceChildren(id);
     at('one-push-names').replaceChildren();
     problem('one-push-error');
+    if (!textOf(id)) this.#findText(id);
     this.#task = this.#pace.every(
       EVERY_MS,
       () => this.#refresh(),
@@ -54,6 +55,24 @@ export class OnePush {
 
   hide() {
     this.#task?.stop();
+  }
+
+  /** Looks what the push says, which its receipts do not tell. @param {string} id */
+  async #findText(id) {
+    try {
+      const { pushes } = await this.#server.get('/api/pushes', { limit: LISTED_MAX });
+      pushes.forEach(ofServer);
+      this.#showText(id);
+    } catch {
+      // What is shown of it otherwise says why.
+    }
+  }
+
+  /** @param {string} id */
+  #showText(id) {
+    const text = textOf(id);
+    if (id === this.#id && text && at('one-push-what').textContent !== text)
+      at('one-push-what').replaceChildren(what(text, ''));
   }
 
   /** @param {() => void} change */
@@ -75,8 +94,7 @@ export class OnePush {
   /** @param {any} answer */
   #draw(answer) {
     const push = ofServer(answer);
-    if (push.text && at('one-push-what').textContent !== push.text)
-      at('one-push-what').replaceChildren(what(push.text, ''));
+    this.#showText(this.#id);
     showTotals(at('view-pushes-one'), push);
     for (const state of STATES) {
       const label = at('one-push-states').querySelector(`[value="${state}"]`).closest('label');

@@ -2,6 +2,8 @@
 import { NAMED_MAX, isSettled, usersOf } from './receipts.js';
 import { path } from './server.js';
 
+/** Among how many pushes it is looked what one says. */
+export const LISTED_MAX = 50;
 /** How many are followed. */
 const FOLLOWED_MAX = 20;
 /**
@@ -104,11 +106,20 @@ export class PushLog extends EventTarget {
 /** Whether there is more to be known of it. @param {Followed} push */
 const isFollowed = (push) => !isSettled(push) || (push.receipts.length === 0 && usersOf(push) <= NAMED_MAX);
 
+/** What pushes say, by id: of those that were listed last. @type {Map<string, string>} */
+const texts = new Map();
+const TEXTS_MAX = 1000;
+
+/** What a push says, if it was listed. @param {string} id */
+export const textOf = (id) => texts.get(id);
+
 /** A push as the server lists it. @param {any} push @returns {import('./receipts.js').Push} */
-export const ofServer = ({ id, time, url, data, totals }) => ({
-  id,
-  time,
-  text: url ?? (typeof data === 'string' || data === undefined ? data : JSON.stringify(data)),
-  totals,
-  receipts: [],
-});
+export function ofServer({ id, time, url, data, cut, totals }) {
+  const written = url ?? (typeof data === 'string' || data === undefined ? data : JSON.stringify(data));
+  const text = cut ? `${written}…` : written;
+  if (text !== undefined) {
+    texts.set(id, text);
+    if (texts.size > TEXTS_MAX) texts.delete(/** @type {string} */ (texts.keys().next().value));
+  }
+  return { id, time, text, totals, receipts: [] };
+}
