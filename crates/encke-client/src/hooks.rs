@@ -43,6 +43,17 @@ pub struct HookEvents {
     pub next_try: Option<String>,
 }
 
+/// How the webhooks of an application of a dialect are delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WebhookEvents {
+    /// Whose they are: the dialect, a colon, and the id of the application.
+    pub of: String,
+    /// How they are delivered.
+    #[serde(flatten)]
+    pub delivery: HookEvents,
+}
+
 /// How the application's endpoint does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -51,6 +62,10 @@ pub struct HooksStatus {
     pub decisions: Vec<HookDecisions>,
     /// How events are delivered to it; none when there are none, or no node that answers delivers them now.
     pub events: Option<HookEvents>,
+    /// How the webhooks of dialects' applications are delivered, by the nodes that do. A server of a former
+    /// version does not say it.
+    #[serde(default)]
+    pub webhooks: Vec<WebhookEvents>,
     /// How many nodes live and have not answered.
     pub silent: usize,
 }

@@ -65,7 +65,7 @@ pub use api::{Api, CloseTarget, RevokeTarget};
 pub use client::{Client, Login};
 pub use error::Error;
 pub use event::{Close, Event, Expiring, Gap, Lost, Open, Unsubscribed};
-pub use hooks::{EndpointFailure, HookDecisions, HookEvents, HooksStatus};
+pub use hooks::{EndpointFailure, HookDecisions, HookEvents, HooksStatus, WebhookEvents};
 pub use listen::Listener;
 pub use listen_options::{Listen, Transport};
 pub use listing::{

@@ -107,6 +107,15 @@ pub struct App {
     pub unfinished: Unfinished,
 }
 
+/// Lets it be told how the application's endpoint does.
+fn report_hooks(stats: &Stats, decisions: Option<Arc<Decisions>>, events: Option<Arc<EventWriter>>) {
+    stats.reads_hooks(move || HooksReport {
+        decisions: decisions.as_ref().map(|decisions| decisions.report()),
+        delivery: events.as_ref().and_then(|events| events.status().report()),
+        webhooks: Vec::new(),
+    });
+}
+
 impl App {
     /// Puts it together, for a node that is alone.
     ///
@@ -160,13 +169,7 @@ impl App {
             },
             |nodes| Arc::clone(nodes.stats()),
         );
-        {
-            let (decisions, events) = (decisions.clone(), events.clone());
-            stats.reads_hooks(move || HooksReport {
-                decisions: decisions.as_ref().map(|decisions| decisions.report()),
-                delivery: events.as_ref().and_then(|events| events.delivery()),
-            });
-        }
+        report_hooks(&stats, decisions.clone(), events.clone());
         let reports = NodeReports::new(stats, nodes.clone());
         let sessions = Sessions::new(shards.clone(), nodes, config.node.clone());
         let push_history = PushHistory::new(Arc::clone(&engine), Arc::clone(&clock));

@@ -8,6 +8,7 @@
 //! `encke_engine::Cluster`.
 
 mod answering;
+mod dialect_answers;
 mod listed;
 mod membership;
 mod node_message;

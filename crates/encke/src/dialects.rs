@@ -18,6 +18,9 @@ use crate::{
     app::App,
     config::Config,
     copies::Copies,
+    hook_events::{Deliverer, EventWriter},
+    hooks::ClientError,
+    shards::SessionObserver,
 };
 
 /// Every dialect of this build.
@@ -58,12 +61,31 @@ pub trait Dialect: Sync + fmt::Debug {
         None
     }
 
+    /// What it writes down of what happens, for its applications, and how they are told.
+    ///
+    /// # Errors
+    /// [`ClientError`], when there can be no client for their endpoints.
+    fn telling(&self, _app: &Arc<App>) -> Result<Telling, ClientError> {
+        Ok(Telling::default())
+    }
+
     /// Carries out what a client asks over the connection that it waits on; see
     /// [`crate::transports::TransportContext::ask`].
     fn answer(&self, _app: Arc<App>, _asked: Asked) -> Answering {
         // The answer is of no type that a transport of this dialect knows, which ends the connection.
         Box::pin(std::future::ready(Reply::new(())))
     }
+}
+
+/// What a dialect tells its applications.
+#[derive(Default)]
+pub struct Telling {
+    /// Is told of sessions and channels.
+    pub observer: Option<Arc<dyn SessionObserver>>,
+    /// What writes it down.
+    pub writers: Vec<Arc<EventWriter>>,
+    /// What delivers it.
+    pub deliverers: Vec<Deliverer>,
 }
 
 /// The dialects that a server knows.
@@ -106,6 +128,14 @@ impl Registry {
     #[must_use]
     pub fn copies(&self, config: &Config) -> Vec<&'static dyn Copies> {
         self.enabled(config).filter_map(Dialect::copies).collect()
+    }
+
+    /// What those that are spoken tell their applications.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn tellings(&self, app: &Arc<App>) -> Result<Vec<Telling>, ClientError> {
+        self.enabled(&app.config).map(|dialect| dialect.telling(app)).collect()
     }
 
     /// What answers what clients ask over connections that wait.

@@ -5,6 +5,9 @@
 //! Each node writes what happens in its own hubs. One node of all reads the log from a cursor that is kept in
 //! the engine too, and delivers. It alone knows from the order of the log when a user has come and gone,
 //! whatever the nodes that the user was on.
+//!
+//! A dialect has logs of its own, by the same means ([`LogNames`]), and says what it makes of the facts in
+//! them ([`Recipient`]).
 
 mod cursor;
 mod deliverer;
@@ -12,16 +15,18 @@ mod event;
 mod expirations;
 mod expiry_log;
 mod fact;
+mod log_names;
 mod presence;
+mod recipient;
 mod snapshot;
+mod subject;
 mod writer;
 
-use encke_proto::ChannelName;
-
-pub use deliverer::Deliverer;
-pub use writer::{EventWriter, Lives};
-
-/// The log of facts.
-fn facts() -> ChannelName {
-    ChannelName::internal(encke_engine::EVENT_LOG)
-}
+pub use deliverer::{Deliverer, Delivering};
+pub use event::Place;
+pub use fact::Fact;
+pub use log_names::LogNames;
+pub use presence::{Change, Presence};
+pub use recipient::{Batch, DeliveryMetrics, NotTaken, Recipient};
+pub use subject::Subject;
+pub use writer::{EventWriter, Lives, WriterSettings};

@@ -10,6 +10,9 @@ mod scope;
 
 pub use answer_cache::AnswerCache;
 pub use decisions::{AskError, Connected, Connecting, Decisions};
-pub use http_client::{CallError, ClientError, HookClient};
-pub use report::{BreakerState, DecisionsReport, DeliveryReport, EndpointFailure, HooksReport};
+pub use http_client::{CallError, ClientError, EndpointClient, HookClient};
+pub use report::{
+    BreakerState, DecisionsReport, DeliveryReport, DeliveryStatus, EndpointFailure, HooksReport,
+    WebhooksReport,
+};
 pub use scope::takes_part_in;

@@ -24,6 +24,9 @@ pub use self::{
 /// Requests by route, method and status.
 type Requests = Family<[(&'static str, Cow<'static, str>); 3], Counter>;
 
+/// Requests with webhooks, by whose they are and outcome.
+type Webhooks = Family<[(&'static str, Cow<'static, str>); 2], Counter>;
+
 /// Decisions of the application's endpoint by hook and outcome.
 type Decisions = Family<[(&'static str, &'static str); 2], Counter>;
 
@@ -42,6 +45,13 @@ pub struct Metrics {
     pub hook_events_lost: Counter,
     /// Messages with events that the application has not taken yet.
     pub hook_events_lag: Gauge,
+    /// Events of dialects that their applications have taken, by whose they are.
+    pub webhook_events: ByLabel<Counter>,
+    webhook_batches: Webhooks,
+    /// Messages with such events that were not delivered, by whose they are.
+    pub webhook_events_lost: ByLabel<Counter>,
+    /// Messages with such events that were not taken yet, by whose they are.
+    pub webhook_events_lag: ByLabel<Gauge>,
     /// Connections that were refused because there was no room for their requests.
     pub overloaded_connections: Counter,
     /// How long requests took, by their route, in microseconds.
@@ -111,6 +121,10 @@ impl Metrics {
             hook_batches: ByLabel::with("outcome", &["delivered", "failed"]),
             hook_events_lost: Counter::default(),
             hook_events_lag: Gauge::default(),
+            webhook_events: ByLabel::new("app"),
+            webhook_batches: Family::default(),
+            webhook_events_lost: ByLabel::new("app"),
+            webhook_events_lag: ByLabel::new("app"),
             overloaded_connections: Counter::default(),
             request_us: ByLabel::new("route"),
             accepted_us: ByLabel::with("kind", &["push", "publish"]),
@@ -312,6 +326,30 @@ impl Metrics {
             "Messages with events that the application has not taken yet, on the node that delivers",
             self.hook_events_lag.clone(),
         );
+        self.register_webhooks(registry);
+    }
+
+    fn register_webhooks(&self, registry: &mut Registry) {
+        registry.register(
+            "encke_webhook_events",
+            "Events that an application of a dialect has taken",
+            self.webhook_events.family(),
+        );
+        registry.register(
+            "encke_webhook_batches",
+            "Requests with such events, delivered or failed; one that failed is sent again",
+            self.webhook_batches.clone(),
+        );
+        registry.register(
+            "encke_webhook_events_lost",
+            "Messages with such events that were not delivered while they are kept, or not written down",
+            self.webhook_events_lost.family(),
+        );
+        registry.register(
+            "encke_webhook_events_lag",
+            "Messages with such events that were not taken yet, on the node that delivers",
+            self.webhook_events_lag.family(),
+        );
     }
 
     /// The counter of requests to a route, by this method and with this status.
@@ -320,6 +358,13 @@ impl Metrics {
         let status = status.to_string();
         let labels = [("route", route), ("method", method.into()), ("status", status.into())];
         self.requests.get_or_create_owned(&labels)
+    }
+
+    /// The counter of requests with webhooks of an application, with this outcome.
+    #[must_use]
+    pub fn webhook_batches(&self, app: &str, outcome: &'static str) -> Counter {
+        self.webhook_batches
+            .get_or_create_owned(&[("app", app.to_owned().into()), ("outcome", outcome.into())])
     }
 
     /// The counter of decisions of the application's endpoint about this, with this outcome.

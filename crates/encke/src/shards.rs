@@ -56,7 +56,7 @@ pub use online_users::OnlineUsers;
 pub use peers::{Claiming, Peers};
 pub use received::Received;
 pub use rules_reload::RulesReload;
-pub use session_observer::SessionObserver;
+pub use session_observer::{SessionObserver, together};
 pub use shard::{EVENTS_PER_TURN, Parts, Shard, Timeouts, count_failed_handshake, count_handshake};
 pub use sink::Sink;
 pub use slot::{Answered, Hears, Queued, Service, Slot, State, Task, Unsent};

@@ -25,7 +25,12 @@ pub use self::{
     report::{NodeReport, Span},
     sample::{Levels, Sample, Totals},
 };
-use crate::{clock::Clock, hooks::HooksReport, metrics::Metrics, shards::Shards};
+use crate::{
+    clock::Clock,
+    hooks::{DeliveryStatus, HooksReport, WebhooksReport},
+    metrics::Metrics,
+    shards::Shards,
+};
 
 /// How often it is written down how much there is.
 const LOOK: Duration = Duration::from_secs(10);
@@ -42,6 +47,8 @@ pub struct Stats {
     began: Now,
     addresses: OnceLock<Vec<String>>,
     hooks: OnceLock<HooksReader>,
+    /// The webhooks of dialects, each with whose they are.
+    webhooks: Mutex<Vec<(String, DeliveryStatus)>>,
     history: Mutex<History>,
 }
 
@@ -51,7 +58,8 @@ impl Stats {
     pub fn new(node: String, engine: Arc<dyn Engine>, shards: Shards, clock: Arc<dyn Clock>) -> Arc<Self> {
         let (began, addresses, hooks) = (clock.now(), OnceLock::new(), OnceLock::new());
         let history = Mutex::new(History::begun(Sample::at(began)));
-        Arc::new(Self { node, engine, shards, clock, began, addresses, hooks, history })
+        let webhooks = Mutex::default();
+        Arc::new(Self { node, engine, shards, clock, began, addresses, hooks, webhooks, history })
     }
 
     /// Where the node listens; said once, when it does.
@@ -62,6 +70,26 @@ impl Stats {
     /// How to find out how the application's endpoint does; said once, if there is one.
     pub fn reads_hooks(&self, read: impl Fn() -> HooksReport + Send + Sync + 'static) {
         self.hooks.get_or_init(|| Box::new(read));
+    }
+
+    /// How to find out how the webhooks of a part of a dialect are delivered.
+    pub fn reads_webhooks(&self, of: String, status: DeliveryStatus) {
+        self.webhooks().push((of, status));
+    }
+
+    fn webhooks(&self) -> MutexGuard<'_, Vec<(String, DeliveryStatus)>> {
+        self.webhooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the application's endpoint does, and how webhooks are delivered.
+    fn hooks(&self) -> HooksReport {
+        let mut report = self.hooks.get().map_or_else(HooksReport::default, |read| read());
+        for (of, status) in self.webhooks().iter() {
+            report
+                .webhooks
+                .extend(status.report().map(|delivery| WebhooksReport { of: of.clone(), delivery }));
+        }
+        report
     }
 
     /// Where the node listens.
@@ -119,7 +147,7 @@ impl Stats {
             totals: sample.totals,
             minute: history.last(60, &sample),
             hour: history.last(3600, &sample),
-            hooks: self.hooks.get().map_or_else(HooksReport::default, |read| read()),
+            hooks: self.hooks(),
         })
     }
 

@@ -45,7 +45,7 @@ use crate::{
     server_api::inline,
     shards::{
         AdminListener, Commands, Handoff, Mailbox, Parts, Peers, RulesReload, SessionObserver, Shard,
-        ShardCommand, Shards, StreamListener, Timeouts, TlsListener, mailbox, open_engine_io,
+        ShardCommand, Shards, StreamListener, Timeouts, TlsListener, mailbox, open_engine_io, together,
     },
     stats::Stats,
     traces::{ExportError, Tracer},
@@ -227,13 +227,13 @@ pub async fn wire_speaking(
     let (admin, admin_listeners) = listen_admin(&app.config, admin_sockets, workers)?;
     let tls_address = tls_sockets.as_ref().map(|(address, _)| *address);
     let tls_listeners = listen_tls(tls, tls_sockets)?;
-    let command_handler = dialects.command_handler(&app);
     let workers = Workers {
         app: Arc::clone(&app),
         handoffs,
         admit,
         endpoints,
-        command_handler,
+        command_handler: dialects.command_handler(&app),
+        observer: observe(&app, &dialects, &stop)?,
         connection_limit,
         timeouts,
         redirects,
@@ -337,6 +337,26 @@ fn deliver_events(app: &App, stopping: &watch::Receiver<bool>) -> Result<(), Wir
     app.supervisor.spawn("hook events", Arc::clone(writer).run(stopping.clone()));
     app.supervisor.spawn("hook deliveries", deliverer.run(stopping.clone()));
     Ok(())
+}
+
+/// Lets dialects tell their applications what happens. Gives who is told of sessions.
+fn observe(
+    app: &Arc<App>,
+    dialects: &Registry,
+    stop: &watch::Sender<bool>,
+) -> Result<Option<Arc<dyn SessionObserver>>, WireError> {
+    let mut observers: Vec<_> =
+        app.events.clone().map(|own| own as Arc<dyn SessionObserver>).into_iter().collect();
+    for telling in dialects.tellings(app).map_err(AppError::from)? {
+        observers.extend(telling.observer);
+        for writer in telling.writers {
+            app.supervisor.spawn("webhook events", writer.run(stop.subscribe()));
+        }
+        for deliverer in telling.deliverers {
+            app.supervisor.spawn("webhook deliveries", deliverer.run(stop.subscribe()));
+        }
+    }
+    Ok(together(observers))
 }
 
 /// The address for operators, if they have one of their own.
@@ -506,6 +526,8 @@ struct Workers {
     admit: Admit,
     endpoints: Arc<Endpoints>,
     command_handler: CommandHandler,
+    /// Is told of sessions, if any part is.
+    observer: Option<Arc<dyn SessionObserver>>,
     connection_limit: Arc<ConnectionLimit>,
     timeouts: Timeouts,
     redirects: bool,
@@ -539,7 +561,7 @@ impl Workers {
     ) -> io::Result<(thread::JoinHandle<()>, tokio::task::JoinHandle<()>)> {
         let (app, config) = (&self.app, &self.app.config);
         let Room { poll, mailbox, commands } = room;
-        let observer = app.events.clone().map(|events| events as Arc<dyn SessionObserver>);
+        let observer = self.observer.clone();
         let (engine, clock) = (Arc::clone(&app.engine), Arc::clone(&app.clock));
         let (engine_io, work) = open_engine_io(engine, clock, mailbox, observer.clone());
         let engine_io_task = app.supervisor.spawn("engine-io", work);

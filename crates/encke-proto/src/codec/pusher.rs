@@ -6,6 +6,7 @@ mod incoming;
 mod logged;
 mod name;
 mod outgoing;
+mod webhook;
 
 pub use fallback::{
     FallbackAction, FallbackPath, HEARTBEAT, OPEN, SENT_MAX_FRAMES, close_line, fallback_path, line_of,
@@ -15,11 +16,14 @@ pub use incoming::{ChannelData, Incoming, Malformed, Member, SignIn, SignedIn, S
 pub use logged::{Forged, cached, forged, frame_text, logged};
 pub use name::{
     CHANNEL_MAX_BYTES, Channel, ChannelFault, ChannelKind, EVENT_MAX_BYTES, FRAMES, ONLINE, USER_CHANNEL,
-    channel_of, is_app_id, is_event, is_internal, is_socket_id, log_of, pattern_of,
+    app_and_channel, channel_of, is_app_id, is_event, is_internal, is_socket_id, log_of, pattern_of,
 };
 pub use outgoing::{
     MemberEvent, PONG, cache_miss, connection_established, error, member_data, online_data, presence_data,
     signin_success, subscription_error, subscription_succeeded, watchlist_events,
+};
+pub use webhook::{
+    webhook_body, webhook_cache_miss, webhook_change, webhook_client_event, webhook_subscription_count,
 };
 
 /// The first and the last version of the protocol that is spoken. Older ones have data that is no text.

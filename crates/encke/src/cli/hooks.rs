@@ -37,9 +37,10 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn lines(status: &HooksStatus) -> Vec<String> {
-    let HooksStatus { decisions, events, silent, .. } = status;
+    let HooksStatus { decisions, events, webhooks, silent, .. } = status;
     let mut lines: Vec<String> = decisions.iter().map(decided).collect();
-    lines.extend(events.as_ref().map(delivered));
+    lines.extend(events.as_ref().map(|events| delivered("events    ", events)));
+    lines.extend(webhooks.iter().map(|one| delivered(&format!("webhooks   {}, by", one.of), &one.delivery)));
     if lines.is_empty() {
         lines.push("the endpoint decides nothing, and no node delivers events".to_owned());
     }
@@ -58,10 +59,10 @@ fn decided(decisions: &HookDecisions) -> String {
     )
 }
 
-fn delivered(events: &HookEvents) -> String {
+fn delivered(what: &str, events: &HookEvents) -> String {
     let HookEvents { node, cursor, lag, last_failure, next_try, .. } = events;
     let next = next_try.as_ref().map(|time| format!("; tried again at {time}")).unwrap_or_default();
-    format!("events     {node}: taken up to {cursor}, {lag} waiting{}{next}", failed(last_failure.as_ref()))
+    format!("{what} {node}: taken up to {cursor}, {lag} waiting{}{next}", failed(last_failure.as_ref()))
 }
 
 fn failed(last: Option<&EndpointFailure>) -> String {
@@ -81,6 +82,8 @@ mod tests {
                  "last_failure": {"time": "T1", "error": "the answer has the status 500"}},
             ],
             "events": {"node": "b", "cursor": 7, "lag": 2, "last_failure": null, "next_try": "T2"},
+            "webhooks": [{"of": "pusher:1", "node": "b", "cursor": 3, "lag": 0, "last_failure": null,
+                          "next_try": null}],
             "silent": 1,
         }))
         .unwrap();
@@ -90,6 +93,7 @@ mod tests {
                 "decisions  a: circuit breaker half open, 5 failures in a row; last failure at T1: the answer has \
                  the status 500",
                 "events     b: taken up to 7, 2 waiting; tried again at T2",
+                "webhooks   pusher:1, by b: taken up to 3, 0 waiting",
                 "1 nodes do not answer",
             ]
         );

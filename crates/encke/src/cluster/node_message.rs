@@ -4,6 +4,7 @@ use bytes::Bytes;
 use encke_hub::{ControlReply, ControlRequest};
 use encke_proto::ErrorCode;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::stats::{NodeReport, Point};
 
@@ -26,6 +27,24 @@ pub(super) enum NodeMessage {
         number: u64,
         /// What there is to say, or the code of an error.
         answer: Result<ControlReply, String>,
+    },
+    /// Who writes it wants to know what a dialect there knows of its own connections.
+    DialectQuestion {
+        /// The incarnation of the node that asks.
+        from: String,
+        /// Its number of the question.
+        number: u64,
+        /// Which dialect.
+        dialect: String,
+        /// What it is asked, in its own form.
+        question: Value,
+    },
+    /// What the dialect answers.
+    DialectAnswer {
+        /// The number that the question had.
+        number: u64,
+        /// In the dialect's own form; null when it is not spoken there.
+        answer: Value,
     },
     /// Who writes it wants to know how the node is.
     ReportQuestion {

@@ -15,6 +15,7 @@ use encke_engine::{Cluster, NODE_LIVES_MS, NodeId, NodeInbox};
 use encke_hub::{ControlReply, ControlRequest};
 use encke_proto::ErrorCode;
 use futures_util::future::join_all;
+use serde_json::Value;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
@@ -63,6 +64,7 @@ impl NodeInbox for NodeInboxSender {
 enum Answered {
     Control(Result<ControlReply, ErrorCode>),
     Report(Box<Reported>),
+    Dialect(Value),
 }
 
 /// The questions of this node to others, and the way of their answers.
@@ -113,7 +115,7 @@ impl NodeRpc {
         let message = NodeMessage::Question { from: me.to_string(), number, request }.write()?;
         match self.exchange(to, number, message, timeout).await? {
             Some(Answered::Control(answer)) => answer.map(Some),
-            Some(Answered::Report(_)) => Err(ErrorCode::Internal),
+            Some(Answered::Report(_) | Answered::Dialect(_)) => Err(ErrorCode::Internal),
             None => Ok(None),
         }
     }
@@ -132,9 +134,41 @@ impl NodeRpc {
         let message = NodeMessage::ReportQuestion { from: me.to_string(), number, minutes }.write()?;
         match self.exchange(to, number, message, ANSWER_MAX).await? {
             Some(Answered::Report(reported)) => Ok(Some(*reported)),
-            Some(Answered::Control(_)) => Err(ErrorCode::Internal),
+            Some(Answered::Control(_) | Answered::Dialect(_)) => Err(ErrorCode::Internal),
             None => Ok(None),
         }
+    }
+
+    /// Asks a dialect of a node; none when the node is dead.
+    ///
+    /// # Errors
+    /// As [`NodeRpc::ask`].
+    pub(super) async fn ask_dialect(
+        &self,
+        to: NodeId,
+        dialect: &str,
+        question: &Value,
+    ) -> Result<Option<Value>, ErrorCode> {
+        let Some(me) = self.membership.me() else { return Err(ErrorCode::EngineUnavailable) };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (from, dialect, question) = (me.to_string(), dialect.to_owned(), question.clone());
+        let message = NodeMessage::DialectQuestion { from, number, dialect, question }.write()?;
+        match self.exchange(to, number, message, ANSWER_MAX).await? {
+            Some(Answered::Dialect(answer)) => Ok(Some(answer)),
+            Some(Answered::Control(_) | Answered::Report(_)) => Err(ErrorCode::Internal),
+            None => Ok(None),
+        }
+    }
+
+    /// Tells a node what a dialect here answers. It may ask again: nothing is changed by that.
+    pub(super) async fn tell_dialect(&self, to: NodeId, number: u64, answer: Value) {
+        let Ok(message) = (NodeMessage::DialectAnswer { number, answer }).write() else { return };
+        self.send(to, message).await;
+    }
+
+    /// Hands a dialect's answer to the caller that waits for it.
+    pub(super) fn deliver_dialect(&self, number: u64, answer: Value) {
+        self.hand_over(number, Answered::Dialect(answer));
     }
 
     /// Sends a question until it is answered; none when the node is dead.

@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use super::{
-    Inbox, answering::answer, membership::Membership, node_message::NodeMessage, node_rpc::NodeRpc,
-    session_limit::SessionLimit, user_locations::UserLocations,
+    Inbox, answering::answer, dialect_answers::DialectAnswers, membership::Membership,
+    node_message::NodeMessage, node_rpc::NodeRpc, session_limit::SessionLimit, user_locations::UserLocations,
 };
 use crate::{
     auth::TICKET_S,
@@ -57,6 +57,8 @@ pub struct Nodes {
     pub(super) revocations: Arc<RevocationLog>,
     /// Held by a task that asks out of turn which nodes live.
     looking: Mutex<()>,
+    /// What dialects of this node answer to others.
+    pub(super) dialect_answers: DialectAnswers,
     /// What this node is called.
     pub(super) name: String,
     /// Whether it has said that it lives no more; held while it says anything of that.
@@ -88,6 +90,7 @@ impl Nodes {
             stats,
             revocations,
             looking: Mutex::default(),
+            dialect_answers: DialectAnswers::default(),
             name,
             resigned: tokio::sync::Mutex::new(false),
         })
@@ -319,6 +322,19 @@ impl Nodes {
                 Some(NodeMessage::Answer { number, answer }) => self.rpc.deliver(number, answer),
                 Some(NodeMessage::Report { number, report, points }) => {
                     self.rpc.deliver_report(number, (*report, points));
+                }
+                Some(NodeMessage::DialectAnswer { number, answer }) => {
+                    self.rpc.deliver_dialect(number, answer);
+                }
+                Some(NodeMessage::DialectQuestion { from, number, dialect, question }) => {
+                    let Ok(from) = from.parse::<NodeId>() else { continue };
+                    let Ok(permit) = Arc::clone(&questions).acquire_owned().await else { return };
+                    let nodes = Arc::clone(self);
+                    tokio::spawn(async move {
+                        let answer = nodes.dialect_answers.answer(&dialect, &question);
+                        nodes.rpc.tell_dialect(from, number, answer).await;
+                        drop(permit);
+                    });
                 }
                 Some(NodeMessage::ReportQuestion { from, number, minutes }) => {
                     let Ok(from) = from.parse::<NodeId>() else { continue };

@@ -12,6 +12,7 @@ use encke_engine::NodeId;
 use encke_hub::{CloseTarget, ControlReply, ControlRequest, Following, FreshToken};
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, NameFilter, Offset, Position, SessionId, UserId};
 use futures_util::future::try_join_all;
+use serde_json::Value;
 
 use super::{Listed, Nodes};
 use crate::{
@@ -346,6 +347,28 @@ impl Sessions {
             ControlReply::Counts(counts) => Ok(counts),
             _ => Err(ErrorCode::Internal),
         }
+    }
+
+    /// Has a dialect answer what other nodes ask of it about its connections here. It does not wait.
+    pub fn answers_for(
+        &self,
+        dialect: &'static str,
+        answers: impl Fn(&Value) -> Value + Send + Sync + 'static,
+    ) {
+        if let Some(nodes) = &self.nodes {
+            nodes.dialect_answers.register(dialect, Arc::new(answers));
+        }
+    }
+
+    /// What a dialect answers on each other node that lives. Those of which it is not spoken answer null.
+    ///
+    /// # Errors
+    /// [`ErrorCode::EngineUnavailable`].
+    pub async fn ask_dialects(&self, dialect: &str, question: &Value) -> Result<Vec<Value>, ErrorCode> {
+        let Some(nodes) = &self.nodes else { return Ok(Vec::new()) };
+        let others = nodes.membership.others();
+        let asked = others.into_iter().map(|node| nodes.rpc.ask_dialect(node, dialect, question));
+        Ok(try_join_all(asked).await?.into_iter().flatten().collect())
     }
 
     /// The sessions of one user or of all, by id: the first `limit` behind `after`.

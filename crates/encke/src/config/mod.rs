@@ -73,7 +73,7 @@ pub use listen_address::ListenAddress;
 pub use log_format::LogFormat;
 pub use mistake::{Mistake, Source};
 pub use network::Network;
-pub use pusher::PusherApp;
+pub use pusher::{PusherApp, WebhookEvent};
 pub use rates::Limits;
 pub(crate) use reference::reference;
 pub use retention::{RetentionRule, RetentionSection};

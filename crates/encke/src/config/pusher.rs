@@ -2,10 +2,41 @@
 //! clients may.
 
 use encke_proto::limits::BODY_MAX_BYTES;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Secret;
-use super::setting::{number, secret, settings, switch, text};
+use super::setting::{number, secret, settings, switch, text, words};
+
+/// What is told by webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WebhookEvent {
+    /// A channel has a subscriber, and had none on any node.
+    ChannelOccupied,
+    /// It has none any more.
+    ChannelVacated,
+    /// A user is in a presence channel, and was not.
+    MemberAdded,
+    /// The last connection of the user is gone.
+    MemberRemoved,
+    /// A client has sent an event.
+    ClientEvent,
+    /// A client has subscribed to a cache channel that holds no event.
+    CacheMiss,
+    /// The subscribers of a channel are others in number.
+    SubscriptionCount,
+}
+
+/// The names of all of them.
+const WEBHOOK_EVENTS: &[&str] = &[
+    "channel_occupied",
+    "channel_vacated",
+    "member_added",
+    "member_removed",
+    "client_event",
+    "cache_miss",
+    "subscription_count",
+];
 
 settings! {
     /// An application of clients of Pusher.
@@ -40,5 +71,12 @@ settings! {
         recovery: bool = true => switch();
         /// How long a client may be away for that.
         recovery_s: u64 = 120 => number(1, 3_600);
+        /// Where webhooks are sent: an https URL without a user; an http one needs `webhook_allow_private`.
+        webhook: Option<String> => text().unset("none are sent").sample("\"https://app.example.com/pusher\"");
+        /// Which webhooks are sent.
+        webhook_events: Vec<WebhookEvent> = ["channel_occupied", "channel_vacated", "member_added",
+            "member_removed", "client_event", "cache_miss", "subscription_count"] => words(WEBHOOK_EVENTS);
+        /// Whether webhooks may be sent to an address that is not public, or by plain http.
+        webhook_allow_private: bool = false => switch();
     }
 }

@@ -5,6 +5,7 @@
 //! Who may subscribe, an application's backend says by signatures with the application's secret
 //! ([`signature`]); what the server knows of connections beyond their sessions is here ([`server`]).
 
+mod announcer;
 mod application;
 mod browser;
 mod cache;
@@ -17,6 +18,7 @@ mod fallback;
 mod fallback_sessions;
 mod followed;
 mod http_api;
+mod members_elsewhere;
 mod missed;
 mod online;
 mod opening;
@@ -30,16 +32,20 @@ mod signature;
 mod socket;
 mod subscribing;
 mod subscription_counts;
+mod webhook_endpoint;
+mod webhooks;
 
 use std::sync::Arc;
 
 use axum::{Router, routing::any};
 
-use super::Dialect;
+use super::{Dialect, Telling};
 use crate::{
     admission::{Admit, Answering, Asked, Endpoint},
     app::App,
+    hooks::ClientError,
     http::refusal::Refused,
+    shards::SessionObserver,
 };
 use fallback_sessions::FallbackSessions;
 use server::Server;
@@ -73,6 +79,13 @@ impl Dialect for Pusher {
             }),
             Arc::new(fallback::FallbackEndpoint { app, server, sessions, admit }),
         ]
+    }
+
+    fn telling(&self, app: &Arc<App>) -> Result<Telling, ClientError> {
+        let webhooks = &Server::of(app).webhooks;
+        let (writers, deliverers) = webhooks.work(app)?;
+        let observer = (!webhooks.is_empty()).then(|| Arc::clone(webhooks) as Arc<dyn SessionObserver>);
+        Ok(Telling { observer, writers, deliverers })
     }
 
     fn routes(&self) -> Router<Arc<App>> {

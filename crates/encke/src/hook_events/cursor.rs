@@ -12,7 +12,6 @@ use serde_json::value::to_raw_value;
 
 use crate::random;
 
-const LOG: &str = "hooks/cursor";
 const LAST: PageLimit = PageLimit { messages: 1, bytes: 1 << 16 };
 
 /// Why a cursor was not kept.
@@ -43,6 +42,7 @@ pub(super) struct Cursor {
 /// The log of cursors, as one node writes it.
 pub(super) struct CursorLog {
     engine: Arc<dyn Engine>,
+    log: ChannelName,
     /// Where the last message stands that this node knows of.
     last: Offset,
 }
@@ -52,14 +52,17 @@ impl CursorLog {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`].
-    pub(super) async fn open(engine: Arc<dyn Engine>) -> Result<(Self, Cursor), EngineError> {
-        let page = engine.read(&log(), ReadFrom::Before(Offset::MAX), LAST).await?;
+    pub(super) async fn open(
+        engine: Arc<dyn Engine>,
+        log: ChannelName,
+    ) -> Result<(Self, Cursor), EngineError> {
+        let page = engine.read(&log, ReadFrom::Before(Offset::MAX), LAST).await?;
         let json = page.entries.last().and_then(|entry| match &entry.message().body {
             Body::Data(json) => Some(json.get().to_owned()),
             _ => None,
         });
         let cursor = json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
-        Ok((Self { engine, last: page.head }, cursor))
+        Ok((Self { engine, log, last: page.head }, cursor))
     }
 
     /// Keeps a cursor, for this node or another to go on from.
@@ -71,7 +74,7 @@ impl CursorLog {
         let append = Append {
             id: MessageId::fresh(now, random::bits()?),
             key: None,
-            targets: Targets::Channels(vec![log()]),
+            targets: Targets::Channels(vec![self.log.clone()]),
             body: Body::Data(json.into()),
             from: None,
             time: now,
@@ -86,8 +89,4 @@ impl CursorLog {
         self.last = at;
         Ok(())
     }
-}
-
-fn log() -> ChannelName {
-    ChannelName::internal(LOG)
 }

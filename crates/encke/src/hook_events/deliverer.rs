@@ -4,24 +4,24 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use encke_engine::{Engine, EngineError, Page, PageLimit, ReadFrom};
-use encke_proto::{Body, Entry, Epoch, Offset, Time};
+use encke_proto::{Body, ChannelName, Entry, Epoch, Offset, Time};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
     cursor::{Cursor, CursorError, CursorLog},
-    event::{Batch, Event, Place},
+    event::Place,
     expirations::Expirations,
     fact::{Fact, Run},
-    facts,
+    log_names::LogNames,
     presence::Presence,
+    recipient::{Batch, DeliveryMetrics, Endpoint, Recipient},
     snapshot,
     writer::{EventWriter, FACTS_MAX, Lives},
 };
 use crate::{
     clock::Clock,
-    config::{Config, HookEvent},
-    hooks::{ClientError, DeliveryReport, EndpointFailure, HookClient},
-    metrics::Metrics,
+    config::Config,
+    hooks::{ClientError, DeliveryReport, DeliveryStatus, EndpointFailure, HookClient},
 };
 
 /// How long the endpoint may take for a batch.
@@ -45,10 +45,24 @@ pub struct Deliverer {
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
     lives: Lives,
-    client: HookClient,
-    events: Vec<HookEvent>,
+    recipient: Arc<dyn Recipient>,
+    metrics: DeliveryMetrics,
+    names: LogNames,
+    status: DeliveryStatus,
     writer: Arc<EventWriter>,
     grace_ms: u64,
+}
+
+/// To whom it is delivered, and how.
+pub struct Delivering {
+    /// To whom.
+    pub recipient: Arc<dyn Recipient>,
+    /// What tells this reader of the facts from others; nothing for the first.
+    pub reader: &'static str,
+    /// Where it is told how it goes.
+    pub status: DeliveryStatus,
+    /// For how long one that was on a node which has died counts as being there, in milliseconds.
+    pub grace_ms: u64,
 }
 
 impl Deliverer {
@@ -62,15 +76,28 @@ impl Deliverer {
         clock: Arc<dyn Clock>,
         writer: Arc<EventWriter>,
     ) -> Result<Self, ClientError> {
-        Ok(Self {
-            engine,
-            clock,
-            lives: writer.lives().clone(),
-            client: HookClient::new(&config.hooks, TIMEOUT)?,
-            events: config.hooks.events.clone(),
-            writer,
+        let client = HookClient::new(&config.hooks, TIMEOUT)?;
+        let delivering = Delivering {
+            recipient: Arc::new(Endpoint { client, events: config.hooks.events.clone() }),
+            reader: "",
+            status: writer.status().clone(),
             grace_ms: config.session_grace_s * 1000 + REUNION_MS,
-        })
+        };
+        Ok(Self::to(delivering, engine, clock, writer))
+    }
+
+    /// To another than the application's one endpoint.
+    #[must_use]
+    pub fn to(
+        delivering: Delivering,
+        engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        writer: Arc<EventWriter>,
+    ) -> Self {
+        let Delivering { recipient, reader, status, grace_ms } = delivering;
+        let (lives, names) = (writer.lives().clone(), writer.names().read_by(reader));
+        let metrics = recipient.metrics();
+        Self { engine, clock, lives, recipient, metrics, names, status, writer, grace_ms }
     }
 
     /// Delivers until the server stops.
@@ -79,7 +106,7 @@ impl Deliverer {
             // The sender is gone only when the server is.
             _ = stopping.wait_for(|stops| *stops) => {}
             // An endpoint that takes nothing for days does not hold up what is found out meanwhile.
-            _ = async { tokio::join!(self.work(), self.expirations().run()) } => {}
+            _ = async { tokio::join!(self.work(), self.find_expired()) } => {}
         }
     }
 
@@ -92,7 +119,7 @@ impl Deliverer {
                             Ok(()) => tracing::info!("another node delivers events from now on"),
                             Err(error) => tracing::warn!(%error, "events are not delivered now"),
                         }
-                        *self.writer.lock_delivery() = None;
+                        *self.status.lock() = None;
                     }
                     Err(error) => tracing::warn!(%error, "events cannot be delivered now"),
                 }
@@ -101,8 +128,9 @@ impl Deliverer {
         }
     }
 
-    fn expirations(&self) -> Expirations {
-        Expirations::new(Arc::clone(&self.engine), Arc::clone(&self.clock), Arc::clone(&self.writer))
+    async fn find_expired(&self) {
+        let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
+        Expirations::new(engine, clock, Arc::clone(&self.writer)).run().await;
     }
 
     fn is_chosen(&self) -> bool {
@@ -117,6 +145,8 @@ impl Deliverer {
 /// A delivery under way.
 struct Delivery<'a> {
     deliverer: &'a Deliverer,
+    /// The log of facts.
+    facts: ChannelName,
     cursors: CursorLog,
     cursor: Cursor,
     /// What is kept of the cursor.
@@ -126,33 +156,37 @@ struct Delivery<'a> {
     /// Since when each incarnation is known to be dead that still has channels.
     dead: HashMap<Run, u64>,
     snapshot_ms: u64,
+    /// Tells when something was written here.
+    written: watch::Receiver<u64>,
 }
 
 impl<'a> Delivery<'a> {
     async fn begin(deliverer: &'a Deliverer) -> Result<Self, EngineError> {
         let engine = &deliverer.engine;
-        let (cursors, mut cursor) = CursorLog::open(Arc::clone(engine)).await?;
-        let Page { tail, head, .. } = engine.read(&facts(), ReadFrom::Head, BATCH).await?;
+        let facts = deliverer.names.facts();
+        let (cursors, mut cursor) = CursorLog::open(Arc::clone(engine), deliverer.names.cursor()).await?;
+        let Page { tail, head, .. } = engine.read(&facts, ReadFrom::Head, BATCH).await?;
         // An engine that has lost the end of the log gives its places again.
         (cursor.done, cursor.next) = (cursor.done.min(head), cursor.next.min(head));
+        let snapshots = deliverer.names.snapshots();
         let mut presence = match cursor.snapshot {
-            Some(at) => snapshot::read(engine, at).await?,
+            Some(at) => snapshot::read(engine, &snapshots, at).await?,
             None => Presence::default(),
         };
         let snapshot = cursor.snapshot.unwrap_or(0);
         if tail > snapshot.saturating_add(1) {
             presence.forget_rounds();
         }
-        read(engine, snapshot, cursor.done, |_, _, entry| {
+        read(engine, &facts, (snapshot, cursor.done), |_, _, entry| {
             facts_of(entry).iter().for_each(|fact| _ = presence.apply(fact));
         })
         .await?;
-        snapshot::delete_others(engine, cursor.snapshot).await?;
-        *deliverer.writer.lock_delivery() =
-            Some(DeliveryReport { cursor: cursor.done, ..DeliveryReport::default() });
+        snapshot::delete_others(engine, &snapshots, cursor.snapshot).await?;
+        *deliverer.status.lock() = Some(DeliveryReport { cursor: cursor.done, ..DeliveryReport::default() });
         let snapshot_ms = deliverer.mono_ms();
         let (kept, dead) = (cursor, HashMap::new());
-        Ok(Self { deliverer, cursors, cursor, kept, presence, dead, snapshot_ms })
+        let written = deliverer.writer.written();
+        Ok(Self { deliverer, facts, cursors, cursor, kept, presence, dead, snapshot_ms, written })
     }
 
     /// Delivers as long as this node is the one that does.
@@ -176,7 +210,7 @@ impl<'a> Delivery<'a> {
 
     /// Chooses the next batch and keeps where it ends, before any of it is sent.
     async fn find_next(&mut self) -> Result<bool, CursorError> {
-        let page = self.deliverer.engine.read(&facts(), ReadFrom::After(self.cursor.done), BATCH).await?;
+        let page = self.deliverer.engine.read(&self.facts, ReadFrom::After(self.cursor.done), BATCH).await?;
         self.tell_lag(page.head);
         let Some(last) = page.entries.last() else { return Ok(false) };
         self.lose(page.tail.saturating_sub(1));
@@ -192,7 +226,8 @@ impl<'a> Delivery<'a> {
             self.keep().await?;
         }
         tokio::select! {
-            () = self.deliverer.writer.written() => {}
+            // The writer is there as long as this is.
+            _ = self.written.changed() => {}
             () = sleep(LOOK) => {}
         }
         Ok(())
@@ -216,54 +251,50 @@ impl<'a> Delivery<'a> {
 
     async fn keep_snapshot(&mut self) -> Result<(), CursorError> {
         let (engine, now) = (&self.deliverer.engine, self.deliverer.clock.now());
-        snapshot::keep(engine, self.cursor.done, &self.presence, now.wall).await?;
+        let snapshots = self.deliverer.names.snapshots();
+        snapshot::keep(engine, &snapshots, self.cursor.done, &self.presence, now.wall).await?;
         (self.cursor.snapshot, self.snapshot_ms) = (Some(self.cursor.done), now.mono_ms);
         self.keep().await?;
-        snapshot::delete_others(engine, self.cursor.snapshot).await?;
+        snapshot::delete_others(engine, &snapshots, self.cursor.snapshot).await?;
         Ok(())
     }
 
     /// The events of the batch that is next; the same each time, on whatever node.
-    async fn batch(&mut self) -> Result<(Epoch, Vec<Event>), EngineError> {
+    async fn batch(&mut self) -> Result<Batch, EngineError> {
         let Cursor { done, next, .. } = self.cursor;
         let (mut events, mut of) = (Vec::new(), Epoch(0));
-        let (presence, told) = (&mut self.presence, &self.deliverer.events);
+        let (presence, recipient) = (&mut self.presence, &self.deliverer.recipient);
         presence.begin_batch();
-        read(&self.deliverer.engine, done, next, |epoch, offset, entry| {
+        read(&self.deliverer.engine, &self.facts, (done, next), |epoch, offset, entry| {
             of = epoch;
             for (index, fact) in facts_of(entry).into_iter().enumerate() {
                 let place = Place { epoch, offset, index, time: entry.message().time };
-                let of_fact = Event::of(fact, place, presence).into_iter();
-                events.extend(of_fact.filter(|event| told.contains(&event.kind())));
+                events.extend(recipient.events(fact, place, presence));
             }
         })
         .await?;
-        Ok((of, events))
+        Ok(Batch { id: format!("evt_{of}_{}_{next}", done + 1), events })
     }
 
     /// Sends a batch as often as it takes; false when another node is to do it.
-    async fn send(&mut self, (epoch, events): (Epoch, Vec<Event>)) -> Result<bool, CursorError> {
-        if events.is_empty() {
+    async fn send(&mut self, batch: Batch) -> Result<bool, CursorError> {
+        if batch.events.is_empty() {
             return Ok(true);
         }
-        let deliverer = self.deliverer;
-        let id = format!("evt_{epoch}_{}_{}", self.cursor.done + 1, self.cursor.next);
-        let count = events.len() as u64;
-        let body = serde_json::to_vec(&Batch { r#type: "events", events })
-            .map_err(|error| EngineError::Unavailable(error.to_string()))?;
+        let (deliverer, metrics) = (self.deliverer, &self.deliverer.metrics);
         let mut pause_ms = PAUSE_MIN_MS;
         loop {
-            let posted = deliverer.client.post(&id, deliverer.clock.now().wall, body.clone()).await;
+            let told = deliverer.recipient.tell(&batch, deliverer.clock.now().wall).await;
             let now = deliverer.clock.now().wall;
-            match posted {
-                Ok(_) => {
+            match told {
+                Ok(()) => {
                     self.report(|report| report.next_try = None);
-                    Metrics::global().hook_events.inc_by(count);
-                    Metrics::global().hook_batches.of("delivered").inc();
+                    metrics.events.inc_by(batch.events.len() as u64);
+                    metrics.delivered.inc();
                     return Ok(true);
                 }
                 Err(error) => {
-                    Metrics::global().hook_batches.of("failed").inc();
+                    metrics.failed.inc();
                     self.report(|report| {
                         report.last_failure = Some(EndpointFailure { time: now, error: error.to_string() });
                         report.next_try = Some(Time(now.0 + pause_ms));
@@ -279,7 +310,7 @@ impl<'a> Delivery<'a> {
                 sleep(LOOK).await;
             }
             pause_ms = (pause_ms * 2).min(PAUSE_MAX_MS);
-            let page = deliverer.engine.read(&facts(), ReadFrom::Head, BATCH).await?;
+            let page = deliverer.engine.read(&self.facts, ReadFrom::Head, BATCH).await?;
             self.tell_lag(page.head);
             if page.tail > self.cursor.next {
                 // The next round tells what this batch did not.
@@ -293,14 +324,14 @@ impl<'a> Delivery<'a> {
     /// Says how much the application has not taken yet.
     fn tell_lag(&self, head: Offset) {
         let lag = head.saturating_sub(self.cursor.done);
-        Metrics::global().hook_events_lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        self.deliverer.metrics.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
         let cursor = self.cursor.done;
         self.report(|report| (report.cursor, report.lag) = (cursor, lag));
     }
 
     /// Changes what operators are told.
     fn report(&self, change: impl FnOnce(&mut DeliveryReport)) {
-        if let Some(report) = &mut *self.deliverer.writer.lock_delivery() {
+        if let Some(report) = &mut *self.deliverer.status.lock() {
             change(report);
         }
     }
@@ -310,7 +341,7 @@ impl<'a> Delivery<'a> {
         let lost = up_to.saturating_sub(self.cursor.done);
         if lost > 0 {
             tracing::error!(lost, "messages with events were not delivered for as long as they are kept");
-            Metrics::global().hook_events_lost.inc_by(lost);
+            self.deliverer.metrics.lost.inc_by(lost);
             self.cursor.done = up_to;
             self.presence.forget_rounds();
         }
@@ -344,13 +375,13 @@ impl<'a> Delivery<'a> {
 /// Reads what stands in the log behind one place and up to another.
 async fn read(
     engine: &Arc<dyn Engine>,
-    after: Offset,
-    up_to: Offset,
+    facts: &ChannelName,
+    (after, up_to): (Offset, Offset),
     mut each: impl FnMut(Epoch, Offset, &Entry),
 ) -> Result<(), EngineError> {
     let mut at = after;
     while at < up_to {
-        let page = engine.read(&facts(), ReadFrom::After(at), BATCH).await?;
+        let page = engine.read(facts, ReadFrom::After(at), BATCH).await?;
         for entry in &page.entries {
             let position = entry.message().position;
             if position.offset > up_to {
@@ -388,7 +419,12 @@ mod tests {
     };
 
     use super::*;
-    use crate::{clock::TestClock, config::Secret, shards::SessionObserver, stopping::Stopping};
+    use crate::{
+        clock::TestClock,
+        config::{HookEvent, Secret},
+        shards::SessionObserver,
+        stopping::Stopping,
+    };
 
     const WAIT: Duration = Duration::from_secs(20);
 
@@ -543,7 +579,9 @@ mod tests {
         let deliverer = Deliverer::new(&config, Arc::clone(&engine), clock, writer).unwrap();
         let mut delivery = Delivery::begin(&deliverer).await.unwrap();
         let all_delivered = async {
-            while CursorLog::open(Arc::clone(&engine)).await.unwrap().1.done < count {
+            while CursorLog::open(Arc::clone(&engine), LogNames::default().cursor()).await.unwrap().1.done
+                < count
+            {
                 tokio::task::yield_now().await;
             }
         };

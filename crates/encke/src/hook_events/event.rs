@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{
     fact::Fact,
     presence::{Change, Presence},
+    subject::Subject,
 };
 use crate::config::HookEvent;
 
@@ -24,21 +25,17 @@ pub(super) struct Event {
     push: Option<MessageId>,
 }
 
-/// The body of a request.
-#[derive(Debug, Serialize)]
-pub(super) struct Batch {
-    /// Tells it from a question.
-    pub(super) r#type: &'static str,
-    pub(super) events: Vec<Event>,
-}
-
 /// Where a fact stands in the log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) epoch: encke_proto::Epoch,
-    pub(super) offset: Offset,
-    pub(super) index: usize,
-    pub(super) time: Time,
+pub struct Place {
+    /// The epoch of the log.
+    pub epoch: encke_proto::Epoch,
+    /// Which message.
+    pub offset: Offset,
+    /// Which fact of it.
+    pub index: usize,
+    /// When it was written.
+    pub time: Time,
 }
 
 impl Event {
@@ -63,6 +60,7 @@ impl Event {
                 };
                 changes.into_iter().enumerate().map(event).collect()
             }
+            Fact::Said { .. } => Vec::new(),
             Fact::Subscribed { user, channel } => {
                 let (user, channel) = (Some(user), Some(channel));
                 vec![Self { id, r#type: HookEvent::Subscribed, time, user, channel, push: None }]
@@ -75,7 +73,8 @@ impl Event {
         }
     }
 
-    fn of_change(channel: ChannelName, change: Change, id: String, time: Time) -> Self {
+    fn of_change(subject: Subject, change: Change, id: String, time: Time) -> Self {
+        let Subject { channel, .. } = subject;
         let (kind, user, channel) = match (channel.owner(), change) {
             (Some(user), Change::First) => (HookEvent::Connected, Some(user), None),
             (Some(user), Change::Last) => (HookEvent::Disconnected, Some(user), None),

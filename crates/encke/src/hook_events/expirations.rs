@@ -172,7 +172,7 @@ mod tests {
     use crate::{
         clock::TestClock,
         config::Hooks,
-        hook_events::{facts, writer::Lives},
+        hook_events::{LogNames, writer::Lives},
         stopping::Stopping,
     };
 
@@ -221,7 +221,8 @@ mod tests {
 
         async fn facts(&self) -> Vec<Fact> {
             let limit = PageLimit { messages: 100, ..PAGE };
-            let page = self.engine.read(&facts(), ReadFrom::After(0), limit).await.unwrap();
+            let page =
+                self.engine.read(&LogNames::default().facts(), ReadFrom::After(0), limit).await.unwrap();
             let mut all = Vec::new();
             for entry in page.entries {
                 let Body::Data(json) = &entry.message().body else { panic!() };

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
-use encke_proto::ChannelName;
-
-use super::fact::{Fact, Run};
+use super::{
+    fact::{Fact, Run},
+    subject::Subject,
+};
 
 /// What a fact has changed for the nodes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub enum Change {
     /// There was no follower anywhere.
     First,
     /// There is none anywhere any more.
@@ -21,21 +22,21 @@ pub(super) type Follower = (Run, u64);
 
 /// The channels that have followers. Bounded by what the hubs of all nodes hold.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Presence {
-    channels: HashMap<ChannelName, Vec<Follower>>,
+pub struct Presence {
+    channels: HashMap<Subject, Vec<Follower>>,
     /// How many channels each incarnation has.
     counts: BTreeMap<Run, usize>,
     /// What channels had before the batch under way changed them. Bounded by what is in a batch, and what
     /// rounds in it take away.
-    former: Option<HashMap<ChannelName, Vec<Follower>>>,
+    former: Option<HashMap<Subject, Vec<Follower>>>,
 }
 
 impl Presence {
     /// Takes a fact in. One that says what is known already changes nothing. What it changes is in the order
     /// of the channels, the same on each node.
-    pub(super) fn apply(&mut self, fact: &Fact) -> Vec<(ChannelName, Change)> {
+    pub fn apply(&mut self, fact: &Fact) -> Vec<(Subject, Change)> {
         match fact {
-            Fact::Came { channel, run, round } => {
+            Fact::Came { channel, run, round, .. } => {
                 self.remember(channel);
                 let followers = self.channels.entry(channel.clone()).or_default();
                 let is_first = followers.is_empty();
@@ -59,20 +60,22 @@ impl Presence {
                 }
                 let is_old = |(other, known): &Follower| other == run && known < round;
                 let old = self.channels.iter().filter(|(_, followers)| followers.iter().any(is_old));
-                let mut old: Vec<ChannelName> = old.map(|(channel, _)| channel.clone()).collect();
+                let mut old: Vec<Subject> = old.map(|(channel, _)| channel.clone()).collect();
                 old.sort_unstable();
                 old.into_iter()
                     .filter_map(|channel| self.remove(&channel, *run).map(|change| (channel, change)))
                     .collect()
             }
-            Fact::Subscribed { .. } | Fact::Delivered { .. } | Fact::Shown { .. } | Fact::Expired { .. } => {
-                Vec::new()
-            }
+            Fact::Said { .. }
+            | Fact::Subscribed { .. }
+            | Fact::Delivered { .. }
+            | Fact::Shown { .. }
+            | Fact::Expired { .. } => Vec::new(),
         }
     }
 
     /// A channel has no followers any more on a node.
-    fn remove(&mut self, channel: &ChannelName, run: Run) -> Option<Change> {
+    fn remove(&mut self, channel: &Subject, run: Run) -> Option<Change> {
         self.remember(channel);
         let Entry::Occupied(mut entry) = self.channels.entry(channel.clone()) else { return None };
         let at = entry.get().iter().position(|(other, _)| *other == run)?;
@@ -101,7 +104,7 @@ impl Presence {
     }
 
     /// Keeps what a channel has, before the batch under way changes that.
-    fn remember(&mut self, channel: &ChannelName) {
+    fn remember(&mut self, channel: &Subject) {
         if let Some(former) = &mut self.former
             && !former.contains_key(channel)
         {
@@ -127,13 +130,13 @@ impl Presence {
     }
 
     /// Takes what a snapshot says of a channel.
-    pub(super) fn put(&mut self, channel: ChannelName, followers: Vec<Follower>) {
+    pub(super) fn put(&mut self, channel: Subject, followers: Vec<Follower>) {
         followers.iter().for_each(|(run, _)| *self.counts.entry(*run).or_default() += 1);
         self.channels.insert(channel, followers);
     }
 
     /// All of it.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&ChannelName, &Vec<Follower>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Subject, &Vec<Follower>)> {
         self.channels.iter()
     }
 
@@ -143,7 +146,7 @@ impl Presence {
     }
 
     /// What one of them has.
-    pub(super) fn of_run(&self, run: Run) -> Vec<ChannelName> {
+    pub(super) fn of_run(&self, run: Run) -> Vec<Subject> {
         let has = |followers: &Vec<Follower>| followers.iter().any(|(other, _)| *other == run);
         let of_run = self.channels.iter().filter(|(_, followers)| has(followers));
         of_run.map(|(channel, _)| channel.clone()).collect()
@@ -153,6 +156,7 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use encke_engine::NodeId;
+    use encke_proto::ChannelName;
 
     use super::*;
 
@@ -162,8 +166,8 @@ mod tests {
 
     #[test]
     fn a_user_has_left_when_no_node_has_it_any_more_in_whatever_order_they_say_so() {
-        let channel = ChannelName::any("@alice").unwrap();
-        let came = |number| Fact::Came { channel: channel.clone(), run: run(number), round: 0 };
+        let channel = Subject::from(ChannelName::any("@alice").unwrap());
+        let came = |number| Fact::Came { channel: channel.clone(), run: run(number), round: 0, about: None };
         let went = |number| Fact::Went { channel: channel.clone(), run: run(number) };
         let (first, last) = (Some(Change::First), Some(Change::Last));
         for story in [
@@ -185,8 +189,9 @@ mod tests {
 
     #[test]
     fn a_round_takes_away_what_was_said_before_it_alone_and_nothing_of_other_nodes() {
-        let channel = |name| ChannelName::any(name).unwrap();
-        let came = |name, number, round| Fact::Came { channel: channel(name), run: run(number), round };
+        let channel = |name| Subject::from(ChannelName::any(name).unwrap());
+        let came =
+            |name, number, round| Fact::Came { channel: channel(name), run: run(number), round, about: None };
         let mut presence = Presence::default();
         for fact in [came("b", 1, 0), came("a", 1, 0), came("c", 1, 0), came("c", 2, 0), came("d", 1, 1)] {
             presence.apply(&fact);
@@ -202,8 +207,8 @@ mod tests {
 
     #[test]
     fn a_round_of_which_some_was_lost_takes_nothing_away() {
-        let channel = |name| ChannelName::any(name).unwrap();
-        let came = |name, round| Fact::Came { channel: channel(name), run: run(1), round };
+        let channel = |name| Subject::from(ChannelName::any(name).unwrap());
+        let came = |name, round| Fact::Came { channel: channel(name), run: run(1), round, about: None };
         let round = |round, said| Fact::Round { run: run(1), round, said };
         let mut presence = Presence::default();
         for fact in [came("a", 0), came("b", 0), came("c", 0), came("d", 0), came("d", 1)] {
@@ -230,8 +235,9 @@ mod tests {
 
     #[test]
     fn a_batch_that_is_taken_back_leaves_nothing() {
-        let channel = |name| ChannelName::any(name).unwrap();
-        let came = |name, number, round| Fact::Came { channel: channel(name), run: run(number), round };
+        let channel = |name| Subject::from(ChannelName::any(name).unwrap());
+        let came =
+            |name, number, round| Fact::Came { channel: channel(name), run: run(number), round, about: None };
         let went = |name, number| Fact::Went { channel: channel(name), run: run(number) };
         let before = [came("a", 1, 0), came("b", 1, 0), came("b", 2, 0), came("c", 2, 1)];
         let batch = [

@@ -11,11 +11,10 @@ use serde_json::value::to_raw_value;
 use super::{
     fact::Run,
     presence::{Follower, Presence},
+    subject::Subject,
 };
 use crate::random;
 
-/// What the name of each begins with.
-const LOGS: &str = "hooks/snapshots/";
 /// The most channels in one message: some 300 KB, whatever their names.
 const CHANNELS_MAX: usize = 1_000;
 const PAGE: PageLimit = PageLimit { messages: 16, bytes: 8 << 20 };
@@ -46,20 +45,21 @@ impl From<Kept> for Follower {
 /// [`EngineError::Unavailable`]; what is there of it is deleted with the next.
 pub(super) async fn keep(
     engine: &Arc<dyn Engine>,
+    logs: &str,
     at: Offset,
     presence: &Presence,
     now: Time,
 ) -> Result<(), EngineError> {
     let unwritten = |error: &dyn std::fmt::Display| EngineError::Unavailable(error.to_string());
     // One that was begun before is not complete.
-    engine.delete(&log(at)).await?;
+    engine.delete(&log(logs, at)).await?;
     let all: Vec<_> = presence.iter().collect();
     for channels in all.chunks(CHANNELS_MAX) {
         let json = to_raw_value(channels).map_err(|error| unwritten(&error))?;
         let append = Append {
             id: MessageId::fresh(now, random::bits().map_err(|error| unwritten(&error))?),
             key: None,
-            targets: Targets::Channels(vec![log(at)]),
+            targets: Targets::Channels(vec![log(logs, at)]),
             body: Body::Data(json.into()),
             from: None,
             time: now,
@@ -75,15 +75,15 @@ pub(super) async fn keep(
 ///
 /// # Errors
 /// [`EngineError::Unavailable`].
-pub(super) async fn read(engine: &Arc<dyn Engine>, at: Offset) -> Result<Presence, EngineError> {
+pub(super) async fn read(engine: &Arc<dyn Engine>, logs: &str, at: Offset) -> Result<Presence, EngineError> {
     let (mut presence, mut after) = (Presence::default(), 0);
     loop {
-        let page = engine.read(&log(at), ReadFrom::After(after), PAGE).await?;
+        let page = engine.read(&log(logs, at), ReadFrom::After(after), PAGE).await?;
         let Some(last) = page.entries.last() else { return Ok(presence) };
         after = last.message().position.offset;
         for entry in &page.entries {
             let Body::Data(json) = &entry.message().body else { continue };
-            let channels: Vec<(ChannelName, Vec<Kept>)> = serde_json::from_str(json.get())
+            let channels: Vec<(Subject, Vec<Kept>)> = serde_json::from_str(json.get())
                 .inspect_err(|error| tracing::error!(%error, "a snapshot for hooks is not understood"))
                 .unwrap_or_default();
             for (channel, followers) in channels {
@@ -97,11 +97,15 @@ pub(super) async fn read(engine: &Arc<dyn Engine>, at: Offset) -> Result<Presenc
 ///
 /// # Errors
 /// [`EngineError::Unavailable`].
-pub(super) async fn delete_others(engine: &Arc<dyn Engine>, kept: Option<Offset>) -> Result<(), EngineError> {
-    let first = ChannelName::internal(LOGS);
+pub(super) async fn delete_others(
+    engine: &Arc<dyn Engine>,
+    names: &str,
+    kept: Option<Offset>,
+) -> Result<(), EngineError> {
+    let first = ChannelName::internal(names);
     let listed = engine.channels(Some(&first), LISTED_MAX).await?;
     let logs = listed.into_iter().map(|summary| summary.channel);
-    let kept = kept.map(log);
+    let kept = kept.map(|at| log(names, at));
     for other in logs.take_while(|log| log.as_str().starts_with(first.as_str())) {
         if Some(&other) != kept.as_ref() {
             engine.delete(&other).await?;
@@ -110,8 +114,9 @@ pub(super) async fn delete_others(engine: &Arc<dyn Engine>, kept: Option<Offset>
     Ok(())
 }
 
-fn log(at: Offset) -> ChannelName {
-    ChannelName::internal(&format!("{LOGS}{at:020}"))
+/// The log of one; the names of all begin with `names`.
+fn log(names: &str, at: Offset) -> ChannelName {
+    ChannelName::internal(&format!("{names}{at:020}"))
 }
 
 #[cfg(test)]
@@ -131,7 +136,12 @@ mod tests {
     }
 
     fn came(channel: &str, number: u64, round: u64) -> Fact {
-        Fact::Came { channel: ChannelName::any(channel).unwrap(), run: run(number), round }
+        Fact::Came {
+            channel: ChannelName::any(channel).unwrap().into(),
+            run: run(number),
+            round,
+            about: None,
+        }
     }
 
     #[tokio::test]
@@ -140,8 +150,8 @@ mod tests {
         for fact in [came("@alice", 1, 0), came("@alice", 2, 7), came("room", 2, 8)] {
             presence.apply(&fact);
         }
-        keep(&engine, 5, &presence, Time(1_800_000_000_000)).await.unwrap();
-        assert_eq!(read(&engine, 5).await.unwrap(), presence);
+        keep(&engine, "logs/", 5, &presence, Time(1_800_000_000_000)).await.unwrap();
+        assert_eq!(read(&engine, "logs/", 5).await.unwrap(), presence);
     }
 
     #[tokio::test]
@@ -151,7 +161,7 @@ mod tests {
         let append = Append {
             id: MessageId::from_bits(1),
             key: None,
-            targets: Targets::Channels(vec![log(5)]),
+            targets: Targets::Channels(vec![log("logs/", 5)]),
             body: Body::Data(serde_json::value::RawValue::from_string(json).unwrap().into()),
             from: None,
             time: Time(1_800_000_000_000),
@@ -163,6 +173,6 @@ mod tests {
         for fact in [came("@alice", 1, 0), came("@alice", 2, 0), came("room", 2, 0)] {
             expected.apply(&fact);
         }
-        assert_eq!(read(&engine, 5).await.unwrap(), expected);
+        assert_eq!(read(&engine, "logs/", 5).await.unwrap(), expected);
     }
 }

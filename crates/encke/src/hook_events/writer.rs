@@ -2,7 +2,7 @@
 //! nothing is lost while the engine takes nothing; and what has happened besides.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 use encke_engine::{Append, Engine, EngineError, Mark, NodeId, PageLimit, ReadFrom, ReceiptState, Targets};
 use encke_proto::{Body, ChannelName, MessageId, Time, UserId};
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
+use prometheus_client::metrics::counter::Counter;
 use serde_json::value::to_raw_value;
 use tokio::{
     sync::{Notify, watch},
@@ -20,13 +21,14 @@ use tokio::{
 use super::{
     expiry_log,
     fact::{Fact, Run},
-    facts,
+    log_names::LogNames,
+    subject::Subject,
 };
 use crate::{
     clock::Clock,
     cluster::Nodes,
     config::{HookEvent, Hooks},
-    hooks::{DeliveryReport, takes_part_in},
+    hooks::{DeliveryStatus, takes_part_in},
     metrics::Metrics,
     random::{self, NoRandomness},
     shards::SessionObserver,
@@ -37,6 +39,12 @@ use crate::{
 pub(super) const FACTS_MAX: usize = 500;
 /// The most facts that wait besides who has come and gone; past it they are lost, and counted.
 const WAITING_MAX: usize = 65_536;
+/// The most bytes of one message, but for one fact that is larger.
+const FACTS_MAX_BYTES: usize = 256 << 10;
+/// What a fact takes, besides what a dialect has put into it.
+const FACT_BYTES: usize = 400;
+/// The most bytes that a dialect tells by itself and that wait; past it they are lost, and counted.
+const WAITING_MAX_BYTES: usize = 16 << 20;
 /// The pause before what the engine did not take is offered again.
 const AGAIN: Duration = Duration::from_millis(250);
 /// How often it is looked whether this node has begun another incarnation.
@@ -104,30 +112,66 @@ pub struct EventWriter {
     clock: Arc<dyn Clock>,
     lives: Lives,
     stopping: Stopping,
-    events: Vec<HookEvent>,
-    kept_s: u64,
+    settings: WriterSettings,
     waiting: Mutex<Waiting>,
     /// Held by the one that writes.
     progress: tokio::sync::Mutex<Progress>,
     news: Notify,
-    /// Woken when something was written.
-    written: Notify,
+    /// How often something was written.
+    written: watch::Sender<u64>,
     /// How this node delivers events, if it is the one that does.
-    delivery: Mutex<Option<DeliveryReport>>,
+    status: DeliveryStatus,
+}
+
+/// What is written.
+#[derive(Debug)]
+pub struct WriterSettings {
+    /// Where it stands.
+    pub names: LogNames,
+    /// What is told of sessions and pushes.
+    pub events: Vec<HookEvent>,
+    /// Whether it is told who has sessions.
+    pub tells_users: bool,
+    /// Whether it is told which channels have followers.
+    pub tells_channels: bool,
+    /// For how long it is kept, in seconds.
+    pub kept_s: u64,
+    /// For how long it is not written that a channel has no followers any more, in milliseconds.
+    pub hold_ms: u64,
+    /// Counts what is lost.
+    pub lost: Counter,
+}
+
+impl WriterSettings {
+    /// For the application's own endpoint.
+    fn of(hooks: &Hooks, lives: &Lives) -> Self {
+        let tells = |kinds: [HookEvent; 2]| kinds.iter().any(|kind| hooks.events.contains(kind));
+        Self {
+            names: LogNames::default(),
+            events: hooks.events.clone(),
+            tells_users: tells([HookEvent::Connected, HookEvent::Disconnected]),
+            tells_channels: tells([HookEvent::ChannelOccupied, HookEvent::ChannelVacated]),
+            kept_s: hooks.events_kept_s,
+            hold_ms: if matches!(lives, Lives::Among(_)) { HAND_OVER_MS } else { 0 },
+            lost: Metrics::global().hook_events_lost.clone(),
+        }
+    }
 }
 
 #[derive(Default)]
 struct Waiting {
     /// Where it has changed whether a channel has followers. Bounded by what the hubs hold, and what they
     /// held when the engine last took something.
-    channels: HashMap<ChannelName, There>,
+    channels: HashMap<Subject, There>,
     others: Vec<Fact>,
+    /// How many bytes dialects have put into them.
+    bytes: usize,
 }
 
-/// Whether a channel has followers.
-#[derive(Clone, Copy)]
+/// Whether a channel has followers, or a member connections.
 enum There {
-    Yes,
+    /// It has; what a dialect knows of the member.
+    Yes(Option<Arc<str>>),
     /// Not since then, in milliseconds of the clock that never goes back.
     NotSince(u64),
 }
@@ -135,15 +179,15 @@ enum There {
 /// How far it was written.
 #[derive(Default)]
 struct Progress {
-    /// The channels that have followers, as it was written.
-    told: HashSet<ChannelName>,
+    /// What is there, as it was written, each with what a dialect knows of it.
+    told: HashMap<Subject, Option<Arc<str>>>,
     /// For which incarnation of this node.
     run: Option<Run>,
     /// In which round who is there is said, and when it began, by the clock that never goes back.
     round: u64,
     round_ms: u64,
     /// Who is still to be said in the round under way, if one is.
-    unsaid: Option<Vec<ChannelName>>,
+    unsaid: Option<Vec<Subject>>,
     /// What the engine has not taken yet.
     unwritten: Vec<Fact>,
 }
@@ -158,6 +202,19 @@ impl EventWriter {
         lives: Lives,
         stopping: Stopping,
     ) -> Arc<Self> {
+        let settings = WriterSettings::of(hooks, &lives);
+        Self::with(settings, engine, clock, lives, stopping)
+    }
+
+    /// The same, of what is told to another than the application's one endpoint.
+    #[must_use]
+    pub fn with(
+        settings: WriterSettings,
+        engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        lives: Lives,
+        stopping: Stopping,
+    ) -> Arc<Self> {
         let progress = Progress { round_ms: clock.now().mono_ms, ..Progress::default() };
         let progress = tokio::sync::Mutex::new(progress);
         Arc::new(Self {
@@ -165,25 +222,24 @@ impl EventWriter {
             clock,
             lives,
             stopping,
-            events: hooks.events.clone(),
-            kept_s: hooks.events_kept_s,
+            settings,
             waiting: Mutex::default(),
             progress,
             news: Notify::new(),
-            delivery: Mutex::default(),
-            written: Notify::new(),
+            status: DeliveryStatus::default(),
+            written: watch::Sender::new(0),
         })
     }
 
     /// How this node delivers events; none if another does.
     #[must_use]
-    pub fn delivery(&self) -> Option<DeliveryReport> {
-        self.lock_delivery().clone()
+    pub fn status(&self) -> &DeliveryStatus {
+        &self.status
     }
 
-    /// How this node delivers events, to be changed.
-    pub(super) fn lock_delivery(&self) -> MutexGuard<'_, Option<DeliveryReport>> {
-        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where it writes.
+    pub(super) fn names(&self) -> &LogNames {
+        &self.settings.names
     }
 
     /// Who lives.
@@ -191,9 +247,40 @@ impl EventWriter {
         &self.lives
     }
 
-    /// Waits until something was written here.
-    pub(super) async fn written(&self) {
-        self.written.notified().await;
+    /// Tells when something was written here.
+    pub(super) fn written(&self) -> watch::Receiver<u64> {
+        self.written.subscribe()
+    }
+
+    /// A member has its first connection here, as a dialect says. `about` is what the dialect knows of it:
+    /// JSON.
+    pub fn member_came(&self, member: Subject, about: Option<Arc<str>>) {
+        self.put(member, There::Yes(about));
+    }
+
+    /// A member has none here any more.
+    pub fn member_went(&self, member: Subject) {
+        if !self.stopping.has_begun() {
+            self.put(member, There::NotSince(self.clock.now().mono_ms));
+        }
+    }
+
+    /// Something has happened that a dialect tells by itself: JSON, as it is told.
+    pub fn say(&self, event: Arc<str>) {
+        let mut waiting = self.lock();
+        if waiting.others.len() >= WAITING_MAX || waiting.bytes + event.len() > WAITING_MAX_BYTES {
+            self.settings.lost.inc();
+            return;
+        }
+        waiting.bytes += event.len();
+        waiting.others.push(Fact::Said { event });
+        drop(waiting);
+        self.news.notify_one();
+    }
+
+    fn put(&self, subject: Subject, there: There) {
+        self.lock().channels.insert(subject, there);
+        self.news.notify_one();
     }
 
     /// A session of a user has begun to follow these channels.
@@ -205,7 +292,7 @@ impl EventWriter {
         let mut waiting = self.lock();
         for channel in told {
             if waiting.others.len() >= WAITING_MAX {
-                Metrics::global().hook_events_lost.inc();
+                self.settings.lost.inc();
                 continue;
             }
             waiting.others.push(Fact::Subscribed { user: user.clone(), channel: channel.clone() });
@@ -261,10 +348,10 @@ impl EventWriter {
             if progress.unwritten.is_empty() {
                 return Ok(());
             }
-            let count = progress.unwritten.len().min(FACTS_MAX);
+            let count = count_of_message(&progress.unwritten);
             self.append(&progress.unwritten[..count]).await?;
             progress.unwritten.drain(..count);
-            self.written.notify_one();
+            self.written.send_modify(|times| *times += 1);
         }
     }
 
@@ -274,20 +361,28 @@ impl EventWriter {
         let (channels, others) = self.take(now_ms);
         let (mut came, mut went) = (Vec::new(), Vec::new());
         let Progress { told, round, unsaid, .. } = progress;
-        let came_of = |channel: &ChannelName| Fact::Came { channel: channel.clone(), run, round: *round };
+        let came_of = |(channel, about): (&Subject, &Option<Arc<str>>)| {
+            let (channel, about) = (channel.clone(), about.clone());
+            Fact::Came { channel, run, round: *round, about }
+        };
         let before = before.filter(|before| *before != run);
         if let Some(before) = before {
             // The others took this node for dead. Each is there in its new incarnation before it goes in the
             // old one, so that no user seems to have left. All are said by that, so a round goes no further.
             *unsaid = None;
             came.extend(told.iter().map(came_of));
-            went.extend(told.iter().map(|channel| Fact::Went { channel: channel.clone(), run: before }));
+            went.extend(told.keys().map(|channel| Fact::Went { channel: channel.clone(), run: before }));
         }
         for (channel, there) in channels {
             match there {
-                There::Yes if told.insert(channel.clone()) => came.push(came_of(&channel)),
-                There::NotSince(_) if told.remove(&channel) => went.push(Fact::Went { channel, run }),
-                There::Yes | There::NotSince(_) => {}
+                There::Yes(about) if !told.contains_key(&channel) => {
+                    came.push(came_of((&channel, &about)));
+                    told.insert(channel, about);
+                }
+                There::NotSince(_) if told.remove(&channel).is_some() => {
+                    went.push(Fact::Went { channel, run });
+                }
+                There::Yes(_) | There::NotSince(_) => {}
             }
         }
         came.into_iter().chain(others).chain(went).collect()
@@ -303,8 +398,9 @@ impl EventWriter {
         // There is room for one fact besides.
         let rest = channels.len().saturating_sub(FACTS_MAX - 1);
         // Who has gone meanwhile is not there, and who has come was said in this round with that.
-        let there = channels.drain(rest..).filter(|channel| told.contains(channel));
-        let mut facts: Vec<Fact> = there.map(|channel| Fact::Came { channel, run, round }).collect();
+        let there = channels.drain(rest..).filter_map(|channel| Some((told.get(&channel)?.clone(), channel)));
+        let mut facts: Vec<Fact> =
+            there.map(|(about, channel)| Fact::Came { channel, run, round, about }).collect();
         if channels.is_empty() {
             *unsaid = None;
             facts.push(Fact::Round { run, round, said: told.len() });
@@ -315,25 +411,28 @@ impl EventWriter {
     /// Begins to say again who is there, when it is time: what was not delivered for as long as it is kept is
     /// lost, and who came or went in it would never be told, or twice.
     fn begin_due_round(&self, progress: &mut Progress) {
-        let (now_ms, every_ms) = (self.clock.now().mono_ms, self.kept_s * 1000 / ROUNDS_WHILE_KEPT);
-        let tells_presence = self.tells_of(true) || self.tells_of(false);
+        let (now_ms, every_ms) = (self.clock.now().mono_ms, self.settings.kept_s * 1000 / ROUNDS_WHILE_KEPT);
+        let (users, channels) = (self.settings.tells_users, self.settings.tells_channels);
+        let tells_presence = users || channels || !progress.told.is_empty();
         if tells_presence && progress.unsaid.is_none() && now_ms >= progress.round_ms + every_ms {
             progress.round += 1;
             progress.round_ms = now_ms;
-            progress.unsaid = Some(progress.told.iter().cloned().collect());
+            progress.unsaid = Some(progress.told.keys().cloned().collect());
         }
     }
 
     /// Takes what is to be written by now. A session that goes to another node leaves this one before that
     /// one has written that it is there.
-    fn take(&self, now_ms: u64) -> (Vec<(ChannelName, There)>, Vec<Fact>) {
-        let hand_over_ms = if matches!(self.lives, Lives::Among(_)) { HAND_OVER_MS } else { 0 };
-        let is_due = |there: &There| match there {
-            There::Yes => true,
-            There::NotSince(since_ms) => now_ms >= since_ms + hand_over_ms,
+    fn take(&self, now_ms: u64) -> (Vec<(Subject, There)>, Vec<Fact>) {
+        let is_due = |subject: &Subject, there: &There| match there {
+            There::Yes(_) => true,
+            // A member does not move: those who see it are told at once.
+            There::NotSince(_) if subject.member.is_some() => true,
+            There::NotSince(since_ms) => now_ms >= since_ms + self.settings.hold_ms,
         };
         let mut waiting = self.lock();
-        let due = waiting.channels.extract_if(|_, there| is_due(there)).collect();
+        let due = waiting.channels.extract_if(|subject, there| is_due(subject, there)).collect();
+        waiting.bytes = 0;
         (due, std::mem::take(&mut waiting.others))
     }
 
@@ -349,11 +448,11 @@ impl EventWriter {
         let append = Append {
             id: MessageId::fresh(now, bits),
             key: None,
-            targets: Targets::Channels(vec![facts()]),
+            targets: Targets::Channels(vec![self.settings.names.facts()]),
             body: Body::Data(json.into()),
             from: None,
             time: now,
-            expires: Some(now.plus_seconds(self.kept_s)),
+            expires: Some(now.plus_seconds(self.settings.kept_s)),
             trace: None,
         };
         self.engine.append(append).await.map(drop)
@@ -369,7 +468,7 @@ impl EventWriter {
         for facts in facts.chunks(FACTS_MAX) {
             self.append(facts).await?;
         }
-        self.written.notify_one();
+        self.written.send_modify(|times| *times += 1);
         Ok(())
     }
 
@@ -470,16 +569,12 @@ impl EventWriter {
     }
 
     pub(super) fn tells(&self, event: HookEvent) -> bool {
-        self.events.contains(&event)
+        self.settings.events.contains(&event)
     }
 
     /// Whether it is told who has followers, of users' own channels or of others.
     fn tells_of(&self, own: bool) -> bool {
-        let kinds = match own {
-            true => [HookEvent::Connected, HookEvent::Disconnected],
-            false => [HookEvent::ChannelOccupied, HookEvent::ChannelVacated],
-        };
-        kinds.into_iter().any(|kind| self.tells(kind))
+        if own { self.settings.tells_users } else { self.settings.tells_channels }
     }
 
     fn change(&self, channel: ChannelName, there: There) {
@@ -487,8 +582,7 @@ impl EventWriter {
             return;
         }
         if self.tells_of(channel.is_own()) {
-            self.lock().channels.insert(channel, there);
-            self.news.notify_one();
+            self.put(channel.into(), there);
         }
     }
 
@@ -497,9 +591,24 @@ impl EventWriter {
     }
 }
 
+/// How many of these facts are one message.
+fn count_of_message(facts: &[Fact]) -> usize {
+    let mut bytes = 0;
+    let fits = facts.iter().take(FACTS_MAX).take_while(|fact| {
+        let of_dialect = match fact {
+            Fact::Said { event } => event.len(),
+            Fact::Came { about: Some(about), .. } => about.len(),
+            _ => 0,
+        };
+        bytes += FACT_BYTES + of_dialect;
+        bytes <= FACTS_MAX_BYTES
+    });
+    fits.count().max(1)
+}
+
 impl SessionObserver for EventWriter {
     fn came(&self, channel: &ChannelName) {
-        self.change(channel.clone(), There::Yes);
+        self.change(channel.clone(), There::Yes(None));
     }
 
     fn went(&self, channel: &ChannelName) {
@@ -529,7 +638,7 @@ impl SessionObserver for EventWriter {
 
 impl fmt::Debug for EventWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventWriter").field("events", &self.events).finish_non_exhaustive()
+        f.debug_struct("EventWriter").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 

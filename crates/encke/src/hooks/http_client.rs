@@ -70,20 +70,20 @@ pub enum ClientError {
     Secret(#[from] BadSecret),
 }
 
-/// The way to the application's endpoint.
+/// The way to an endpoint, whatever it is sent.
 #[derive(Debug)]
-pub struct HookClient {
+pub struct EndpointClient {
     url: String,
     client: Client,
-    secrets: Vec<SigningSecret>,
 }
 
-impl HookClient {
-    /// To the endpoint of this configuration, whose answers take no longer than `timeout`.
+impl EndpointClient {
+    /// To this URL, whose answers take no longer than `timeout`; also if it is at an address that is not
+    /// public, if that is allowed.
     ///
     /// # Errors
-    /// [`ClientError`].
-    pub fn new(hooks: &Hooks, timeout: Duration) -> Result<Self, ClientError> {
+    /// There can be no TLS.
+    pub fn new(url: &str, allow_private: bool, timeout: Duration) -> Result<Self, ClientError> {
         // An answer that leads elsewhere would let the endpoint choose what this server asks for, and a proxy
         // would look names up where nothing is checked.
         let client = Client::builder()
@@ -91,33 +91,21 @@ impl HookClient {
             .no_proxy()
             .pool_idle_timeout(IDLE)
             .timeout(timeout);
-        let client = if hooks.allow_private { client } else { client.dns_resolver(PublicAddresses) };
-        let secrets =
-            hooks.secret.iter().chain(&hooks.former_secrets).map(Secret::expose).map(SigningSecret::read);
-        Ok(Self {
-            url: hooks.url.clone().unwrap_or_default(),
-            client: client.build()?,
-            secrets: secrets.collect::<Result<_, _>>()?,
-        })
+        let client = if allow_private { client } else { client.dns_resolver(PublicAddresses) };
+        Ok(Self { url: url.to_owned(), client: client.build()? })
     }
 
-    /// Sends a request with this id, signed by all secrets, and gives the body of an answer whose status is
-    /// 200 to 299.
+    /// Sends JSON with these header fields, and gives the body of an answer whose status is 200 to 299.
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn post(&self, id: &str, now: Time, body: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        let at_s = now.0 / 1000;
-        let signatures: Vec<String> =
-            self.secrets.iter().map(|secret| secret.sign(id, at_s, &body)).collect();
+    pub async fn post(&self, fields: &[(&'static str, String)], body: Vec<u8>) -> Result<Vec<u8>, CallError> {
         let request = self
             .client
             .post(&self.url)
             .header("content-type", "application/json")
-            .header("user-agent", concat!("encke/", env!("CARGO_PKG_VERSION")))
-            .header("webhook-id", id)
-            .header("webhook-timestamp", at_s)
-            .header("webhook-signature", signatures.join(" "));
+            .header("user-agent", concat!("encke/", env!("CARGO_PKG_VERSION")));
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, value));
         let answer = request.body(body).send().await?;
         if !answer.status().is_success() {
             return Err(CallError::Status(answer.status().as_u16()));
@@ -132,6 +120,46 @@ impl HookClient {
             body.extend_from_slice(&piece);
         }
         Ok(body)
+    }
+}
+
+/// The way to the application's endpoint.
+#[derive(Debug)]
+pub struct HookClient {
+    client: EndpointClient,
+    secrets: Vec<SigningSecret>,
+}
+
+impl HookClient {
+    /// To the endpoint of this configuration, whose answers take no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn new(hooks: &Hooks, timeout: Duration) -> Result<Self, ClientError> {
+        let secrets =
+            hooks.secret.iter().chain(&hooks.former_secrets).map(Secret::expose).map(SigningSecret::read);
+        let url = hooks.url.as_deref().unwrap_or_default();
+        Ok(Self {
+            client: EndpointClient::new(url, hooks.allow_private, timeout)?,
+            secrets: secrets.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Sends a request with this id, signed by all secrets, and gives the body of an answer whose status is
+    /// 200 to 299.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn post(&self, id: &str, now: Time, body: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        let at_s = now.0 / 1000;
+        let signatures: Vec<String> =
+            self.secrets.iter().map(|secret| secret.sign(id, at_s, &body)).collect();
+        let fields = [
+            ("webhook-id", id.to_owned()),
+            ("webhook-timestamp", at_s.to_string()),
+            ("webhook-signature", signatures.join(" ")),
+        ];
+        self.client.post(&fields, body).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! How the application's endpoint does, as one node sees it: for operators, and from node to node.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use encke_proto::{Offset, Time};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -54,6 +56,32 @@ pub struct DeliveryReport {
     pub next_try: Option<Time>,
 }
 
+/// How a node delivers events, if it is the one that does; shared by who does and who tells of it.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryStatus(Arc<Mutex<Option<DeliveryReport>>>);
+
+impl DeliveryStatus {
+    /// How it does; none if another node delivers.
+    #[must_use]
+    pub fn report(&self) -> Option<DeliveryReport> {
+        self.lock().clone()
+    }
+
+    /// The same, to be changed.
+    pub fn lock(&self) -> MutexGuard<'_, Option<DeliveryReport>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the webhooks of a part of a dialect are delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhooksReport {
+    /// Whose they are: the dialect, and what it calls that part.
+    pub of: String,
+    /// How they are delivered.
+    pub delivery: DeliveryReport,
+}
+
 /// How the endpoint does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HooksReport {
@@ -61,4 +89,7 @@ pub struct HooksReport {
     pub decisions: Option<DecisionsReport>,
     /// None when another node delivers events, or there are none.
     pub delivery: Option<DeliveryReport>,
+    /// The webhooks of dialects that this node delivers. A node of a former version does not say it.
+    #[serde(default)]
+    pub webhooks: Vec<WebhooksReport>,
 }

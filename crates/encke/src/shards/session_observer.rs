@@ -1,6 +1,6 @@
 //! What is told of sessions to who writes it down. A shard waits for none of it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use encke_engine::{EngineError, Mark};
 use encke_proto::{ChannelName, UserId};
@@ -23,4 +23,40 @@ pub trait SessionObserver: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`EngineError::Unavailable`]; they are not to be marked then.
     fn delivering<'a>(&'a self, marks: &'a [Mark]) -> BoxFuture<'a, Result<(), EngineError>>;
+}
+
+/// Several of them as one; none if there are none.
+#[must_use]
+pub fn together(mut observers: Vec<Arc<dyn SessionObserver>>) -> Option<Arc<dyn SessionObserver>> {
+    match observers.len() {
+        0 | 1 => observers.pop(),
+        _ => Some(Arc::new(Together(observers))),
+    }
+}
+
+/// Several observers, told in their order.
+#[derive(Debug)]
+struct Together(Vec<Arc<dyn SessionObserver>>);
+
+impl SessionObserver for Together {
+    fn came(&self, channel: &ChannelName) {
+        self.0.iter().for_each(|observer| observer.came(channel));
+    }
+
+    fn went(&self, channel: &ChannelName) {
+        self.0.iter().for_each(|observer| observer.went(channel));
+    }
+
+    fn subscribed(&self, user: &UserId, channels: &[ChannelName]) {
+        self.0.iter().for_each(|observer| observer.subscribed(user, channels));
+    }
+
+    fn delivering<'a>(&'a self, marks: &'a [Mark]) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            for observer in &self.0 {
+                observer.delivering(marks).await?;
+            }
+            Ok(())
+        })
+    }
 }

@@ -26,6 +26,7 @@ pub(super) fn enable(config: &mut Config) {
             "client_events": client_events, "client_events_per_s": 10, "subscription_count": false,
             "activity_timeout_s": 120, "event_max_bytes": 10_240, "presence_max_members": 100,
             "max_connections": 0, "cache_ttl_s": 1_800, "recovery": true, "recovery_s": 120,
+            "webhook_events": [], "webhook_allow_private": false,
         })
     };
     let apps = json!([app("1", "app", true), app("2", "other", false)]);

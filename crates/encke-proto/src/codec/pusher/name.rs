@@ -162,7 +162,13 @@ pub fn is_internal(log: &ChannelName, user: Option<&UserId>) -> bool {
 /// The channel whose log this is, if it is one's.
 #[must_use]
 pub fn channel_of(log: &str) -> Option<&str> {
-    Some(log.strip_prefix(LOGS)?.split_once(':')?.1)
+    app_and_channel(log).map(|(_, channel)| channel)
+}
+
+/// The same, behind the id of the application whose it is.
+#[must_use]
+pub fn app_and_channel(log: &str) -> Option<(&str, &str)> {
+    log.strip_prefix(LOGS)?.split_once(':')
 }
 
 #[cfg(test)]

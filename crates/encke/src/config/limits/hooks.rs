@@ -18,8 +18,10 @@ pub(super) fn check(config: &Config, checker: &Checker<'_>) {
     checker.relation(&["hooks.events", "hooks.url"], hooks.url.is_some() || hooks.events.is_empty(), || {
         "needs hooks.url, the endpoint that is told".to_owned()
     });
-    if let Some(problem) = hooks.url.as_deref().and_then(|url| url_problem(url, hooks.allow_private)) {
-        checker.rule("hooks.url", false, || problem.to_owned());
+    if let Some(problem) =
+        hooks.url.as_deref().and_then(|url| url_problem(url, hooks.allow_private, "hooks.allow_private"))
+    {
+        checker.rule("hooks.url", false, || problem);
     }
     checker.relation(&["hooks.secret", "hooks.url"], hooks.url.is_none() || hooks.secret.is_some(), || {
         "is needed, or the endpoint could not know who asks: make one with `openssl rand -base64 32`, and \
@@ -51,17 +53,17 @@ pub(super) fn check(config: &Config, checker: &Checker<'_>) {
     );
 }
 
-/// Why nothing is sent to an address, as far as it can be seen in it.
-fn url_problem(url: &str, allow_private: bool) -> Option<&'static str> {
-    let Ok(url) = url::Url::parse(url) else { return Some("must be an https URL") };
+/// Why nothing is sent to an address, as far as it can be seen in it. `key` permits private ones.
+pub(super) fn url_problem(url: &str, allow_private: bool, key: &str) -> Option<String> {
+    let Ok(url) = url::Url::parse(url) else { return Some("must be an https URL".to_owned()) };
     if !url.username().is_empty() || url.password().is_some() || !matches!(url.scheme(), "https" | "http") {
-        return Some("must be an https URL without a user");
+        return Some("must be an https URL without a user".to_owned());
     }
     if allow_private {
         return None;
     }
     if url.scheme() == "http" {
-        return Some("must be an https URL; plain http needs hooks.allow_private");
+        return Some(format!("must be an https URL; plain http needs {key}"));
     }
     let is_public = match url.host() {
         Some(url::Host::Ipv4(address)) => is_public(address.into()),
@@ -70,7 +72,7 @@ fn url_problem(url: &str, allow_private: bool) -> Option<&'static str> {
         Some(url::Host::Domain(name)) => name != "localhost" && !name.ends_with(".localhost"),
         None => false,
     };
-    (!is_public).then_some("must not be a private address; hooks.allow_private permits it")
+    (!is_public).then(|| format!("must not be a private address; {key} permits it"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use encke_proto::codec::pusher::is_app_id;
 
-use super::Checker;
+use super::{Checker, hooks::url_problem};
 use crate::config::{Config, PusherApp};
 
 const APPS_MAX: usize = 100;
@@ -46,6 +46,13 @@ fn problem(app: &PusherApp, others: &[PusherApp]) -> Option<String> {
     if app.secret.expose() == app.key {
         return Some("the secret must not be the key, which every page shows".to_owned());
     }
+    if let Some(problem) = app
+        .webhook
+        .as_deref()
+        .and_then(|url| url_problem(url, app.webhook_allow_private, "webhook_allow_private"))
+    {
+        return Some(format!("webhook {problem}"));
+    }
     app.secret.weakness(SECRET_MIN_BYTES).map(|problem| format!("the secret {problem}"))
 }
 
@@ -63,6 +70,9 @@ mod tests {
     fn an_application_has_an_id_a_key_and_a_secret_of_its_own() {
         let app = |more: &str| format!(r#"{{ id = "1", key = "app-key", secret = "app-secret"{more} }}"#);
         assert_eq!(load(&app("")), Ok(()));
+        assert_eq!(load(&app(r#", webhook = "https://app.example.com/pusher""#)), Ok(()));
+        let private = r#", webhook = "http://127.0.0.1:1/", webhook_allow_private = true"#;
+        assert_eq!(load(&app(private)), Ok(()));
         let other = r#"{ id = "2", key = "app-key", secret = "other-secret" }"#;
         let long = "x1y2z3".repeat(100);
         for (apps, word) in [
@@ -77,6 +87,12 @@ mod tests {
             (app(", activity_timeout_s = 9"), "must be from 10 to 600"),
             (app(", event_max_bytes = 65537"), "must be from 1 to 65536"),
             (app(", presence_max_members = 0"), "must be from 1 to 10000"),
+            (app(r#", webhook = "http://app.example.com/""#), "plain http needs webhook_allow_private"),
+            (app(r#", webhook = "https://127.0.0.1/""#), "must not be a private address"),
+            (app(r#", webhook = "https://[::ffff:10.0.0.1]/""#), "must not be a private address"),
+            (app(r#", webhook = "https://169.254.169.254/latest/""#), "must not be a private address"),
+            (app(r#", webhook = "https://a:b@app.example.com/""#), "without a user"),
+            (app(r#", webhook_events = ["channel_occupied", "pushed"]"#), "must be channel_occupied"),
         ] {
             let refusal = load(&apps).unwrap_err();
             assert!(

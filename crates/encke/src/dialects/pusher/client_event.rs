@@ -51,9 +51,12 @@ async fn try_send(
     let log = connection.application.log(channel).map_err(|_| internal())?;
     let published = async {
         commands::publishes_from(&connection.app, asker.from, Some(&logged))?;
-        commands::publish(&connection.app, &connection.identity, log.as_str(), Some(&logged), None).await
+        commands::publish(&connection.app, &connection.identity, log.as_str(), Some(&logged), None).await?;
+        let (webhooks, socket_id) = (&connection.server.webhooks, &connection.socket_id);
+        webhooks.client_event(&log, (event, data), socket_id, user_id.as_deref());
+        Ok(())
     };
-    published.await.map(drop).map_err(|Refused(refusal)| {
+    published.await.map_err(|Refused(refusal)| {
         let code = (refusal.code == ErrorCode::RateLimited).then_some(RATE);
         (code, refusal.message)
     })

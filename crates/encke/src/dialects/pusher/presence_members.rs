@@ -1,19 +1,24 @@
-//! Who is in the presence channels of this node: each user once, with the number of connections.
+//! Who is in the presence channels by connections to this node: each user once, with the number of
+//! connections. Who is there by others, `members_elsewhere` asks.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use encke_proto::{
-    ChannelName,
-    codec::pusher::{self, Member},
-};
+use encke_proto::{ChannelName, UserId, codec::pusher::Member};
 use serde_json::value::RawValue;
+
+use super::webhooks::Webhooks;
 
 /// All members, by the log of the channel.
 #[derive(Debug, Default)]
-pub(super) struct PresenceMembers(Mutex<HashMap<ChannelName, Users>>);
+pub(super) struct PresenceMembers {
+    users: Mutex<HashMap<ChannelName, Users>>,
+    /// Is told who comes and goes, in the order in which it happens here.
+    webhooks: Arc<Webhooks>,
+}
 
 /// There are as many users in the channel as there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +33,24 @@ struct Present {
 }
 
 impl PresenceMembers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelName, Users>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// None yet.
+    pub(super) fn new(webhooks: Arc<Webhooks>) -> Self {
+        Self { users: Mutex::default(), webhooks }
     }
 
-    /// A connection of a user more. True when it is the first of this user.
-    pub(super) fn join(&self, log: &ChannelName, member: &Member, members_max: u64) -> Result<bool, Full> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelName, Users>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection of a user more, which is `from`. True when it is the first of this user, and is to be
+    /// told by this node.
+    pub(super) fn join(
+        &self,
+        log: &ChannelName,
+        member: &Member,
+        from: &UserId,
+        members_max: u64,
+    ) -> Result<bool, Full> {
         let mut members = self.lock();
         let users = members.entry(log.clone()).or_default();
         if let Some(present) = users.get_mut(&member.user_id) {
@@ -45,10 +62,11 @@ impl PresenceMembers {
         }
         let info = member.user_info.clone().map(Arc::from);
         users.insert(member.user_id.clone(), Present { info, connections: 1 });
-        Ok(true)
+        self.webhooks.member_came(log, member, from);
+        Ok(!self.webhooks.announces())
     }
 
-    /// A connection of a user less. True when it was the last of this user.
+    /// A connection of a user less. True when it was the last of this user, and is to be told by this node.
     pub(super) fn leave(&self, log: &ChannelName, user_id: &str) -> bool {
         let mut members = self.lock();
         let Some(users) = members.get_mut(log) else { return false };
@@ -61,24 +79,29 @@ impl PresenceMembers {
         if users.is_empty() {
             members.remove(log);
         }
-        true
+        self.webhooks.member_went(log, user_id);
+        !self.webhooks.announces()
     }
 
-    /// What a new subscriber is told.
-    pub(super) fn data(&self, log: &ChannelName) -> String {
+    /// The users by their ids, with what is said of each.
+    pub(super) fn all(&self, log: &ChannelName) -> BTreeMap<String, Option<Arc<RawValue>>> {
         let members = self.lock();
         let users = members.get(log).into_iter().flatten();
-        pusher::presence_data(users.map(|(id, present)| (id.as_str(), present.info.as_deref())))
+        users.map(|(id, present)| (id.clone(), present.info.clone())).collect()
     }
 
-    /// The ids of the users.
-    pub(super) fn users(&self, log: &ChannelName) -> Vec<String> {
-        self.lock().get(log).map(|users| users.keys().cloned().collect()).unwrap_or_default()
-    }
-
-    /// How many users there are.
-    pub(super) fn count(&self, log: &ChannelName) -> usize {
-        self.lock().get(log).map_or(0, BTreeMap::len)
+    /// The first `limit` of them behind an id.
+    pub(super) fn page(
+        &self,
+        log: &ChannelName,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<(String, Option<Arc<RawValue>>)> {
+        let members = self.lock();
+        let Some(users) = members.get(log) else { return Vec::new() };
+        let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = users.range::<str, _>((behind, Bound::Unbounded)).take(limit);
+        page.map(|(id, present)| (id.clone(), present.info.clone())).collect()
     }
 }
 
@@ -91,12 +114,15 @@ mod tests {
         let (members, log) =
             (PresenceMembers::default(), ChannelName::public("pusher:1:presence-a").unwrap());
         let member = |id: &str| Member { user_id: id.into(), user_info: None };
-        assert_eq!(members.join(&log, &member("a"), 2), Ok(true));
-        assert_eq!(members.join(&log, &member("a"), 2), Ok(false));
-        assert_eq!(members.join(&log, &member("b"), 2), Ok(true));
-        assert_eq!(members.join(&log, &member("c"), 2), Err(Full));
-        assert_eq!(members.join(&log, &member("b"), 2), Ok(false), "the user is there already");
-        assert_eq!((members.users(&log), members.count(&log)), (vec!["a".into(), "b".into()], 2));
+        let from = UserId::new("pusher:1:1.2").unwrap();
+        assert_eq!(members.join(&log, &member("a"), &from, 2), Ok(true));
+        assert_eq!(members.join(&log, &member("a"), &from, 2), Ok(false));
+        assert_eq!(members.join(&log, &member("b"), &from, 2), Ok(true));
+        assert_eq!(members.join(&log, &member("c"), &from, 2), Err(Full));
+        assert_eq!(members.join(&log, &member("b"), &from, 2), Ok(false), "the user is there already");
+        let ids = |after| members.page(&log, after, 1).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        assert_eq!((ids(None), ids(Some("a")), ids(Some("b"))), (vec!["a".into()], vec!["b".into()], vec![]));
+        assert_eq!(members.all(&log).into_keys().collect::<Vec<_>>(), ["a", "b"]);
         assert!(!members.leave(&log, "a") && members.leave(&log, "a") && !members.leave(&log, "a"));
         assert!(!members.leave(&log, "b") && members.leave(&log, "b"));
         assert!(members.lock().is_empty());

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::{
-    application::Applications, places::Places, presence_members::PresenceMembers, publish::announce,
-    subscription_counts::SubscriptionCounts,
+    NAME, application::Applications, members_elsewhere, places::Places, presence_members::PresenceMembers,
+    publish::announce, subscription_counts::SubscriptionCounts, webhooks::Webhooks,
 };
 use crate::app::App;
 
@@ -25,6 +26,8 @@ pub(super) struct Server {
     pub(super) members: PresenceMembers,
     pub(super) counts: SubscriptionCounts,
     pub(super) places: Arc<Places>,
+    /// What applications are told.
+    pub(super) webhooks: Arc<Webhooks>,
     /// For what is done beside the shards, whose threads have none; absent in tests of single parts.
     pub(super) runtime: Option<Handle>,
 }
@@ -32,17 +35,25 @@ pub(super) struct Server {
 impl Server {
     /// The one of this server.
     pub(super) fn of(app: &App) -> Arc<Self> {
-        app.dialect_states.of(|| Self {
-            applications: Applications::new(&app.config.pusher_apps),
-            members: PresenceMembers::default(),
-            counts: SubscriptionCounts::default(),
-            places: Arc::default(),
-            runtime: Handle::try_current().ok(),
+        app.dialect_states.of(|| {
+            let webhooks = Arc::new(Webhooks::new(app));
+            Self {
+                applications: Applications::new(&app.config.pusher_apps),
+                members: PresenceMembers::new(Arc::clone(&webhooks)),
+                counts: SubscriptionCounts::default(),
+                places: Arc::default(),
+                webhooks,
+                runtime: Handle::try_current().ok(),
+            }
         })
     }
 
     /// Tells what has to be told in time, as long as the server runs.
     pub(super) fn start(server: &Arc<Self>, app: &Arc<App>) {
+        let knowing = Arc::downgrade(server);
+        app.sessions.answers_for(NAME, move |question| {
+            knowing.upgrade().map_or(Value::Null, |server| members_elsewhere::answer(&server, question))
+        });
         if server.runtime.is_none() {
             return;
         }
@@ -73,6 +84,7 @@ impl Server {
             for (log, count) in due.into_iter().zip(counts) {
                 server.counts.told(&log, count, now_ms);
                 if count > 0 {
+                    server.webhooks.subscription_count(&log, count);
                     let data = format!("{{\"subscription_count\":{count}}}");
                     announce(&app, log, SUBSCRIPTION_COUNT, &data, None).await;
                 }

@@ -15,9 +15,21 @@ pub(super) fn verify(secret: &str, text: &[u8], signature: &str) -> bool {
     mac.verify_slice(&given).is_ok()
 }
 
+/// The signature of a text, in hexadecimal digits.
+pub(super) fn sign(secret: &str, text: &[u8]) -> String {
+    // HMAC takes keys of all lengths (RFC 2104 section 2).
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return String::new() };
+    mac.update(text);
+    digits(&mac.finalize().into_bytes())
+}
+
 /// The MD5 of a body.
 pub(super) fn md5(body: &[u8]) -> String {
-    Md5::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+    digits(&Md5::digest(body))
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The bytes of hexadecimal digits: 32 of them, or none.
@@ -57,6 +69,7 @@ mod tests {
             (request, "da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"),
         ] {
             assert!(verify(SECRET, text.as_bytes(), signature), "{text}");
+            assert_eq!(sign(SECRET, text.as_bytes()), signature);
             assert!(!verify(SECRET, format!("{text} ").as_bytes(), signature));
             assert!(!verify("other", text.as_bytes(), signature));
             for wrong in ["", &signature[..62], &format!("{signature}00"), &"x".repeat(64)] {

@@ -11,6 +11,7 @@ use super::{
     connection::{Asker, Connection},
     departure,
     followed::Follows,
+    members_elsewhere,
     missed::{Missed, Recognition},
     publish::announce,
     said::Said,
@@ -56,6 +57,8 @@ pub(super) async fn subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Said {
     match try_subscribe(asker, asked).await {
         Ok(said) => said,
         Err(Fault { kind, message, status }) => {
+            // What came of it so far is taken back.
+            unsubscribe(asker, &asked.channel).await;
             Said::one(pusher::subscription_error(&asked.channel, kind, &message, status))
         }
     }
@@ -88,7 +91,7 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fau
         connection.server.counts.changed(log.clone());
     }
     let data = match channel.kind {
-        ChannelKind::Presence => connection.server.members.data(&log),
+        ChannelKind::Presence => members_elsewhere::data(&connection.app, &connection.server, &log).await?,
         _ => "{}".to_owned(),
     };
     let mut frames = vec![pusher::subscription_succeeded(channel.name, &data)];
@@ -98,7 +101,10 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fau
             // It comes with what was missed, or has come before that.
             Some(_) if missed.is_some() => {}
             Some(cached) => frames.push(cached.frame),
-            None => frames.push(pusher::cache_miss(channel.name)),
+            None => {
+                connection.server.webhooks.cache_miss(&log);
+                frames.push(pusher::cache_miss(channel.name));
+            }
         }
     }
     Ok(Said { frames, follows: follows(recognition, missed, &following, log), ..Said::default() })
@@ -178,7 +184,8 @@ fn authorize(
 
 fn join(connection: &Connection, log: &ChannelName, member: &Member) -> Result<bool, Fault> {
     let members_max = connection.application.settings.presence_max_members;
-    connection.server.members.join(log, member, members_max).map_err(|_| {
+    let from = &connection.identity.user;
+    connection.server.members.join(log, member, from, members_max).map_err(|_| {
         let message = format!("a presence channel has at most {members_max} members");
         Fault::new("LimitReached", message, 4004)
     })

@@ -50,12 +50,18 @@ impl World {
     }
 
     async fn messages(&self) -> Vec<Vec<Fact>> {
-        let page = self.engine.read(&facts(), ReadFrom::After(0), PUSHES).await.unwrap();
         let facts_of = |entry: &Arc<encke_proto::Entry>| match &entry.message().body {
             Body::Data(json) => serde_json::from_str(json.get()).unwrap(),
             other => panic!("{other:?}"),
         };
-        page.entries.iter().map(facts_of).collect()
+        let (mut all, mut after) = (Vec::new(), 0);
+        loop {
+            let from = ReadFrom::After(after);
+            let page = self.engine.read(&LogNames::default().facts(), from, PUSHES).await.unwrap();
+            let Some(last) = page.entries.last() else { return all };
+            after = last.message().position.offset;
+            all.extend(page.entries.iter().map(facts_of));
+        }
     }
 }
 
@@ -79,9 +85,11 @@ fn told(
             continue;
         }
         let changes = facts.iter().flat_map(|fact| presence.apply(fact));
-        left.extend(changes.filter(|(_, change)| *change == Change::Last).map(|(channel, _)| channel));
+        left.extend(
+            changes.filter(|(_, change)| *change == Change::Last).map(|(subject, _)| subject.channel),
+        );
     }
-    (left, presence.iter().map(|(channel, _)| channel.clone()).collect())
+    (left, presence.iter().map(|(subject, _)| subject.channel.clone()).collect())
 }
 
 #[tokio::test]
@@ -89,7 +97,7 @@ async fn what_is_written_is_kept_as_long_as_configured() {
     let world = World::new(&[HookEvent::Subscribed]);
     world.writer.subscribed(&UserId::new("alice").unwrap(), [&ChannelName::public("news").unwrap()]);
     world.write_all().await;
-    let page = world.engine.read(&facts(), ReadFrom::After(0), PUSHES).await.unwrap();
+    let page = world.engine.read(&LogNames::default().facts(), ReadFrom::After(0), PUSHES).await.unwrap();
     let expires: Vec<_> = page.entries.iter().map(|entry| entry.message().expires).collect();
     assert_eq!(expires, [Some(NOW.plus_seconds(KEPT_S))]);
 }
@@ -168,6 +176,7 @@ async fn a_round_of_which_some_is_lost_takes_no_user_away() {
         let Some([Fact::Came { channel, .. }, ..]) = messages.last().map(Vec::as_slice) else {
             panic!("{messages:?}")
         };
+        let channel = &channel.channel;
         world.writer.went(channel);
         expected.remove(channel);
         gone.insert(channel.clone());
@@ -237,4 +246,48 @@ async fn a_round_ends_with_the_incarnation_in_which_it_began() {
     let run = Run(world.writer.lives().me().unwrap());
     let last = world.messages().await.pop().and_then(|mut facts| facts.pop());
     assert_eq!(last, Some(Fact::Round { run, round: 2, said: count }));
+}
+
+/// The engine takes nothing as long as the writer does not run.
+#[tokio::test]
+async fn what_a_dialect_tells_is_bounded_while_it_is_not_written() {
+    let world = World::new(&[]);
+    let large: Arc<str> = format!("\"{}\"", "x".repeat(WAITING_MAX_BYTES / 4)).into();
+    (0..8).for_each(|_| world.writer.say(Arc::clone(&large)));
+    world.writer.say("\"last\"".into());
+    world.write_all().await;
+    let messages = world.messages().await;
+    let told: Vec<usize> = messages
+        .concat()
+        .iter()
+        .map(|fact| match fact {
+            Fact::Said { event } => event.len(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [large.len(), large.len(), large.len(), 6], "three fit, and a small one besides");
+    assert_eq!(messages.len(), 4, "a large one is a message of its own");
+    world.writer.say(Arc::clone(&large));
+    world.write_all().await;
+    assert_eq!(world.messages().await.concat().len(), 5, "there is room again");
+}
+
+#[tokio::test]
+async fn a_member_is_there_from_its_first_connection_on_any_node_to_its_last() {
+    let world = World::new(&[]);
+    let channel = ChannelName::public("pusher:1:presence-a").unwrap();
+    let bob = Subject::member(channel.clone(), "bob");
+    world.writer.member_came(bob.clone(), Some("{}".into()));
+    world.write_all().await;
+    world.writer.member_went(bob.clone());
+    world.write_all().await;
+    // Who comes back before that is written has not gone.
+    world.writer.member_came(bob.clone(), None);
+    world.writer.member_went(bob.clone());
+    world.write_all().await;
+    let facts = world.messages().await.concat();
+    let mut presence = Presence::default();
+    let changes: Vec<_> = facts.iter().flat_map(|fact| presence.apply(fact)).collect();
+    assert_eq!(changes, [(bob.clone(), Change::First), (bob, Change::Last)]);
+    assert!(matches!(&facts[0], Fact::Came { about: Some(about), .. } if &**about == "{}"));
 }

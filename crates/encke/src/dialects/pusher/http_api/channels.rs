@@ -1,21 +1,28 @@
 //! `GET /apps/{id}/channels`, one channel, and the users of a presence channel.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{extract::Path, extract::State, response::Response};
 use encke_proto::{
     ChannelName,
     codec::pusher::{self, Channel, ChannelKind},
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use super::{Info, answer, signed::Signed};
-use crate::{app::App, dialects::pusher::cache, http::refusal::Refused};
+use crate::{
+    app::App,
+    dialects::pusher::{cache, members_elsewhere},
+    http::refusal::Refused,
+};
 
 /// The most channels of one answer.
 const CHANNELS_MAX: usize = 100_000;
 /// So many are asked for at a time.
 const PAGE: usize = 10_000;
+/// The users of so many channels are asked for at once.
+const COUNTED_AT_ONCE: usize = 64;
 
 /// The channels that have subscribers.
 pub(super) async fn list(State(app): State<Arc<App>>, signed: Signed) -> Result<Response, Refused> {
@@ -25,18 +32,36 @@ pub(super) async fn list(State(app): State<Arc<App>>, signed: Signed) -> Result<
         return Err(Refused::bad("`user_count` is of presence channels: filter_by_prefix=presence-"));
     }
     let mut channels = Map::new();
-    for (log, count) in occupied(&app, &signed, prefix).await? {
+    let occupied = occupied(&app, &signed, prefix).await?;
+    let user_counts = match info.user_count {
+        true => user_counts(&app, &signed, occupied.iter().map(|(log, _)| log)).await?,
+        false => HashMap::new(),
+    };
+    for (log, count) in occupied {
         let Some(name) = pusher::channel_of(log.as_str()) else { continue };
         let mut told = Map::new();
         if info.subscription_count {
             told.insert("subscription_count".into(), json!(count));
         }
         if info.user_count {
-            told.insert("user_count".into(), json!(signed.server.members.count(&log)));
+            told.insert("user_count".into(), json!(user_counts.get(&log)));
         }
         channels.insert(name.to_owned(), Value::Object(told));
     }
     answer(&json!({ "channels": channels }))
+}
+
+/// How many users each of these channels has.
+async fn user_counts(
+    app: &App,
+    signed: &Signed,
+    logs: impl Iterator<Item = &ChannelName>,
+) -> Result<HashMap<ChannelName, usize>, Refused> {
+    let counts = logs.map(|log| async move {
+        let count = members_elsewhere::ids(app, &signed.server, log).await?.len();
+        Ok::<_, Refused>((log.clone(), count))
+    });
+    stream::iter(counts.collect::<Vec<_>>()).buffered(COUNTED_AT_ONCE).try_collect().await
 }
 
 /// The logs of the channels that have subscribers, each with their number.
@@ -81,6 +106,7 @@ pub(super) async fn one(
 
 /// The users of a presence channel.
 pub(super) async fn users(
+    State(app): State<Arc<App>>,
     Path((_, name)): Path<(String, String)>,
     signed: Signed,
 ) -> Result<Response, Refused> {
@@ -88,7 +114,7 @@ pub(super) async fn users(
     if channel.kind != ChannelKind::Presence {
         return Err(Refused::bad("users are of presence channels"));
     }
-    let users = signed.server.members.users(&signed.application.log(&name)?);
+    let users = members_elsewhere::ids(&app, &signed.server, &signed.application.log(&name)?).await?;
     let users: Vec<Value> = users.into_iter().map(|id| json!({ "id": id })).collect();
     answer(&json!({ "users": users }))
 }
@@ -106,7 +132,10 @@ pub(super) async fn attributes(
         told.insert("subscription_count".into(), json!(followers(app, log).await?));
     }
     if info.user_count && Channel::parse(name).is_ok_and(|channel| channel.kind == ChannelKind::Presence) {
-        told.insert("user_count".into(), json!(signed.server.members.count(log)));
+        told.insert(
+            "user_count".into(),
+            json!(members_elsewhere::ids(app, &signed.server, log).await?.len()),
+        );
     }
     Ok(told)
 }
