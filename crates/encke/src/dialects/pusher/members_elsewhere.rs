@@ -7,7 +7,7 @@ use encke_proto::{ChannelName, ErrorCode, codec::pusher};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-use super::{NAME, server::Server};
+use super::{NAME, presence_members::PresenceMembers};
 use crate::{app::App, http::refusal::Refused};
 
 /// The most members of one answer, with what is said of each and without: so it fits into a message.
@@ -36,10 +36,10 @@ struct Page {
 }
 
 /// Answers what another node asks.
-pub(super) fn answer(server: &Server, question: &Value) -> Value {
+pub(super) fn answer(members: &PresenceMembers, question: &Value) -> Value {
     let Ok(Question { log, after, info }) = Question::deserialize(question) else { return Value::Null };
     let limit = if info { PAGE } else { PAGE_OF_IDS };
-    let page = server.members.page(&log, after.as_deref(), limit);
+    let page = members.page(&log, after.as_deref(), limit);
     let more = page.len() == limit;
     let text = |about: Option<Arc<RawValue>>| about.filter(|_| info).map(|about| about.get().to_owned());
     let members = page.into_iter().map(|(id, about)| (id, text(about))).collect();
@@ -47,18 +47,27 @@ pub(super) fn answer(server: &Server, question: &Value) -> Value {
 }
 
 /// What a new subscriber is told.
-pub(super) async fn data(app: &App, server: &Server, log: &ChannelName) -> Result<String, Refused> {
-    let all = all(app, server, log, true).await?;
+pub(super) async fn data(app: &App, members: &PresenceMembers, log: &ChannelName) -> Result<String, Refused> {
+    let all = all(app, members, log, true).await?;
     Ok(pusher::presence_data(all.iter().map(|(id, info)| (id.as_str(), info.as_deref()))))
 }
 
 /// The ids of the users.
-pub(super) async fn ids(app: &App, server: &Server, log: &ChannelName) -> Result<Vec<String>, Refused> {
-    Ok(all(app, server, log, false).await?.into_keys().collect())
+pub(super) async fn ids(
+    app: &App,
+    members: &PresenceMembers,
+    log: &ChannelName,
+) -> Result<Vec<String>, Refused> {
+    Ok(all(app, members, log, false).await?.into_keys().collect())
 }
 
-async fn all(app: &App, server: &Server, log: &ChannelName, info: bool) -> Result<Members, Refused> {
-    let mut all = server.members.all(log);
+async fn all(
+    app: &App,
+    members: &PresenceMembers,
+    log: &ChannelName,
+    info: bool,
+) -> Result<Members, Refused> {
+    let mut all = members.all(log);
     if app.sessions.nodes().is_none() {
         return Ok(all);
     }

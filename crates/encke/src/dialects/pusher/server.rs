@@ -52,7 +52,9 @@ impl Server {
     pub(super) fn start(server: &Arc<Self>, app: &Arc<App>) {
         let knowing = Arc::downgrade(server);
         app.sessions.answers_for(NAME, move |question| {
-            knowing.upgrade().map_or(Value::Null, |server| members_elsewhere::answer(&server, question))
+            knowing
+                .upgrade()
+                .map_or(Value::Null, |server| members_elsewhere::answer(&server.members, question))
         });
         if server.runtime.is_none() {
             return;

@@ -91,7 +91,9 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fau
         connection.server.counts.changed(log.clone());
     }
     let data = match channel.kind {
-        ChannelKind::Presence => members_elsewhere::data(&connection.app, &connection.server, &log).await?,
+        ChannelKind::Presence => {
+            members_elsewhere::data(&connection.app, &connection.server.members, &log).await?
+        }
         _ => "{}".to_owned(),
     };
     let mut frames = vec![pusher::subscription_succeeded(channel.name, &data)];

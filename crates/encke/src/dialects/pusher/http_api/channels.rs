@@ -58,7 +58,7 @@ async fn user_counts(
     logs: impl Iterator<Item = &ChannelName>,
 ) -> Result<HashMap<ChannelName, usize>, Refused> {
     let counts = logs.map(|log| async move {
-        let count = members_elsewhere::ids(app, &signed.server, log).await?.len();
+        let count = members_elsewhere::ids(app, &signed.server.members, log).await?.len();
         Ok::<_, Refused>((log.clone(), count))
     });
     stream::iter(counts.collect::<Vec<_>>()).buffered(COUNTED_AT_ONCE).try_collect().await
@@ -114,7 +114,7 @@ pub(super) async fn users(
     if channel.kind != ChannelKind::Presence {
         return Err(Refused::bad("users are of presence channels"));
     }
-    let users = members_elsewhere::ids(&app, &signed.server, &signed.application.log(&name)?).await?;
+    let users = members_elsewhere::ids(&app, &signed.server.members, &signed.application.log(&name)?).await?;
     let users: Vec<Value> = users.into_iter().map(|id| json!({ "id": id })).collect();
     answer(&json!({ "users": users }))
 }
@@ -134,7 +134,7 @@ pub(super) async fn attributes(
     if info.user_count && Channel::parse(name).is_ok_and(|channel| channel.kind == ChannelKind::Presence) {
         told.insert(
             "user_count".into(),
-            json!(members_elsewhere::ids(app, &signed.server, log).await?.len()),
+            json!(members_elsewhere::ids(app, &signed.server.members, log).await?.len()),
         );
     }
     Ok(told)
