@@ -112,7 +112,7 @@ async fn nothing_is_lost_by_a_server_that_is_killed_while_the_endpoint_takes_not
     alice.next().await.unwrap().unwrap();
     until("the push is delivered", async || {
         let receipts = api.receipts(&pushed.id, &Page::default()).await.unwrap();
-        format!("{receipts:?}").to_lowercase().contains("delivered")
+        format!("{:?}", receipts.receipts).to_lowercase().contains("delivered")
     })
     .await;
     session.ack().await.unwrap();
