@@ -218,7 +218,8 @@ mod tests {
             let both = [(device("phone"), at(1, 1)), (device("laptop"), at(1, 1))];
             write(&engine, &user, &both, later).await.unwrap();
         }
-        let page = engine.read(&log_of(&user), ReadFrom::Before(u64::MAX), PageLimit { messages: 99, ..ALL });
+        let log = log_of(&user);
+        let page = engine.read(&log, ReadFrom::Before(u64::MAX), PageLimit { messages: 99, ..ALL });
         assert!(page.await.unwrap().entries.len() as u64 <= DEVICE_LOG_MESSAGES);
     }
 

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use encke_engine::{
-    Append, Appended, ChannelSummary, Engine, EngineError, Mark, Mode, Page, PageLimit, ReadFrom, Receipt,
-    UserRecord,
+    Append, Appended, ChannelSummary, Engine, EngineError, Mark, Mode, PUSH_LOG, Page, PageLimit, ReadFrom,
+    Receipt, UserRecord,
 };
 use encke_proto::{ChannelName, Epoch, Lineage, MessageId, Position, Time, UserId};
 
@@ -19,7 +19,8 @@ pub fn read_at_start(channel: &ChannelName, error: &EngineError) -> Result<Page,
         entries: Vec::new(),
         closed: false,
     };
-    if channel.is_internal() { Ok(none) } else { Err(error.clone()) }
+    let is_read_later = *channel == ChannelName::internal(PUSH_LOG);
+    if channel.is_internal() && !is_read_later { Ok(none) } else { Err(error.clone()) }
 }
 
 /// The same of the list of channels.

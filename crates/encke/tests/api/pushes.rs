@@ -102,10 +102,13 @@ fn of_long_data_and_long_addresses_the_beginning_is_told() {
     let world = World::new();
     push(&world, &json!({"to": ["alice"], "data": {"text": "é".repeat(5_000)}}));
     push(&world, &json!({"to": ["alice"], "data": null}));
-    push(&world, &json!({"to": ["alice"], "url": format!("https://pages.example/{}", "x".repeat(4_000))}));
+    push(
+        &world,
+        &json!({"to": ["alice"], "url": format!("https://pages.example/shop/{}", "x".repeat(4_000))}),
+    );
     let told = history(&world, "")["pushes"].clone();
     assert_eq!(told[0]["cut"], true);
-    assert!(told[0]["url"].as_str().unwrap().starts_with("https://pages.example/xxx"));
+    assert!(told[0]["url"].as_str().unwrap().starts_with("https://pages.example/shop/xxx"));
     assert_eq!((told[1].get("data"), told[1].get("cut")), (Some(&Value::Null), None));
     assert_eq!(told[2]["cut"], true);
     assert!(told[2]["data"].as_str().unwrap().starts_with(r#"{"text":"ééé"#));

@@ -162,6 +162,8 @@ impl World {
                 }
                 EngineRequest::Handed(_)
                 | EngineRequest::Seen(_)
+                | EngineRequest::Reached(_)
+                | EngineRequest::Place(_)
                 | EngineRequest::Settle(_)
                 | EngineRequest::Work(_) => continue,
             };
