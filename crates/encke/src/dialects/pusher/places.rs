@@ -41,8 +41,8 @@ pub(super) struct Places {
 /// What is written, between the dots.
 #[derive(Serialize, Deserialize)]
 struct Record {
-    /// The log that it is in.
-    log: ChannelName,
+    /// The log that it is in, by its name: an internal one, which is not read as a channel's from outside.
+    log: String,
     /// The client.
     client: UserId,
     /// When it was written, in milliseconds since 1970.
@@ -105,7 +105,7 @@ impl Places {
         runtime.spawn(async move {
             for (log, places) in by_log {
                 let record = record(&app, &log, &client, What::Left(places));
-                if let Err(Refused(refusal)) = write(&app, &application, record).await {
+                if let Err(Refused(refusal)) = write(&app, &application, &log, record).await {
                     tracing::warn!(error = %refusal.message, "what a client misses will not be sent to it");
                 }
                 all.has_left(&log);
@@ -146,14 +146,15 @@ impl Places {
         let records = page.entries.iter().filter_map(|entry| {
             let Body::Data(data) = &entry.message().body else { return None };
             let text = serde_json::from_str::<String>(data.get()).ok()?;
-            application.places.read::<Record>(&text).filter(|record| record.log == *log)
+            application.places.read::<Record>(&text).filter(|record| record.log == log.as_str())
         });
         let since_ms = app.now().wall.0.saturating_sub(application.settings.recovery_s * 1_000);
         let mut free = free(records, channel, since_ms);
         let Some(last) = free.len().checked_sub(1) else { return Ok(None) };
         let index = free.iter().rposition(|taken| formers.contains(&taken.client)).unwrap_or(last);
         let taken = free.swap_remove(index);
-        write(app, application, record(app, log, &taken.client, What::Taken(channel.clone()))).await?;
+        let record = record(app, log, &taken.client, What::Taken(channel.clone()));
+        write(app, application, log, record).await?;
         Ok(Some(taken))
     }
 }
@@ -175,17 +176,22 @@ fn free(records: impl Iterator<Item = Record>, channel: &ChannelName, since_ms: 
 }
 
 fn record(app: &App, log: &ChannelName, client: &UserId, what: What) -> Record {
-    Record { log: log.clone(), client: client.clone(), at_ms: app.now().wall.0, what }
+    Record { log: log.as_str().to_owned(), client: client.clone(), at_ms: app.now().wall.0, what }
 }
 
-async fn write(app: &App, application: &Application, record: Record) -> Result<(), Refused> {
+async fn write(
+    app: &App,
+    application: &Application,
+    log: &ChannelName,
+    record: Record,
+) -> Result<(), Refused> {
     let text = application.places.write(&record).ok_or_else(|| Refused::from(ErrorCode::Internal))?;
     let data = to_raw_value(&text).map_err(|_| Refused::from(ErrorCode::Internal))?;
     let time = app.now().wall;
     let append = Append {
         id: MessageId::fresh(time, random::pooled_bits()?),
         key: None,
-        targets: Targets::Channels(vec![record.log]),
+        targets: Targets::Channels(vec![log.clone()]),
         body: Body::Data(Arc::from(data)),
         from: None,
         time,
