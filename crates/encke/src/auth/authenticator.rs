@@ -14,7 +14,7 @@ use super::{
     origin::Origins,
     remembered::{Known, Remembered},
     revocations::Revocations,
-    shared_ticket::SharedTickets,
+    shared_ticket::{self, SharedTickets},
     ticket::{self, TicketError, Tickets},
     token,
 };
@@ -220,7 +220,8 @@ impl Authenticator {
             return self.know(token, credentials.lasts, now);
         }
         if let Some(text) = credentials.ticket {
-            let owner = self.owner_of_ticket(text, credentials, now);
+            let shared = self.shared_tickets.as_ref();
+            let owner = shared_ticket::owner(&self.tickets, shared, text, credentials.returns, now);
             let owner = owner.ok_or_else(|| {
                 unauthorized("this ticket was used, is over 30 seconds old, or never was one")
             })?;
@@ -246,19 +247,6 @@ impl Authenticator {
             }
             None => self.know_cookies(credentials, now),
         }
-    }
-
-    fn owner_of_ticket(&self, text: &str, credentials: &Credentials<'_>, now: Time) -> Option<Authenticated> {
-        let again = credentials.returns == Returns::Now;
-        let Some(shared) = &self.shared_tickets else {
-            let bits = ticket::read(text)?;
-            return match credentials.returns {
-                Returns::Never => self.tickets.take(bits, now),
-                Returns::Later | Returns::Now => self.tickets.take_for_stream(bits, again, now),
-            };
-        };
-        let read = if again { shared.read_again(text, now) } else { shared.read(text, now) };
-        read.map(|read| read.owner)
     }
 
     /// What the application is told of a request that does not show by itself who sends it.

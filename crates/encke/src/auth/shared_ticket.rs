@@ -4,8 +4,8 @@ use encke_proto::{SessionId, Time, TokenId, TokenInfo, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Authenticated, Grant, Grants, Identity, SignedText, TICKET_S,
-    ticket::{self, RETURNS_S},
+    Authenticated, Grant, Grants, Identity, Returns, SignedText, TICKET_S,
+    ticket::{self, RETURNS_S, Tickets},
 };
 use crate::config::Secret;
 
@@ -45,6 +45,26 @@ pub(super) struct ReadTicket {
     pub(super) session: SessionId,
     /// Who brought it.
     pub(super) owner: Authenticated,
+}
+
+/// Who brings a ticket, which is one of those in memory where no node shares any.
+pub(super) fn owner(
+    own: &Tickets,
+    shared: Option<&SharedTickets>,
+    text: &str,
+    returns: Returns,
+    now: Time,
+) -> Option<Authenticated> {
+    let again = returns == Returns::Now;
+    let Some(shared) = shared else {
+        let bits = ticket::read(text)?;
+        return match returns {
+            Returns::Never => own.take(bits, now),
+            Returns::Later | Returns::Now => own.take_for_stream(bits, again, now),
+        };
+    };
+    let read = if again { shared.read_again(text, now) } else { shared.read(text, now) };
+    read.map(|read| read.owner)
 }
 
 impl SharedTickets {

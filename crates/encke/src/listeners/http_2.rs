@@ -225,7 +225,8 @@ impl Caller {
         let given = Given::new(carrier, true);
         let scope = Scope::of(&permit, None);
         let (parts, body) = request.into_parts();
-        match endpoint(&parts, &hyper_bridge.endpoints, (scope, permit.role())) {
+        let may_wait = |for_operators| scope.lets_wait(permit.role(), for_operators);
+        match endpoint(&parts, &hyper_bridge.endpoints, may_wait) {
             Some(found) => {
                 if let Some(problem) = malformed(&parts.headers, parts.version) {
                     let response = refuse(Refused::bad(problem), activity);

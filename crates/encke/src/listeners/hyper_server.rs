@@ -104,6 +104,15 @@ impl Scope {
         }
     }
 
+    /// Whether a request may wait that came in by a listener of this role, and is of the server API or not.
+    pub(super) fn lets_wait(self, role: ListenerRole, for_operators: bool) -> bool {
+        match self {
+            Self::All => role.serves_operators() || !for_operators,
+            Self::Admin => for_operators,
+            Self::Operation => false,
+        }
+    }
+
     /// Whether it may ask for this.
     pub(super) fn has(self, path: &str) -> bool {
         self != Self::Operation || is_operation(path)
@@ -226,7 +235,8 @@ impl HyperServer {
         taken: &Mutex<Option<Verdict>>,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let Some(endpoint) = endpoint(&parts, &self.endpoints, (scope, role)) else {
+        let may_wait = |for_operators| scope.lets_wait(role, for_operators);
+        let Some(endpoint) = endpoint(&parts, &self.endpoints, may_wait) else {
             if let Err(refused) = client::may_ask(&self.admit, &parts, self.clock.now().wall) {
                 return self.refuse(&parts.headers, activity, refused);
             }

@@ -4,10 +4,9 @@ use axum::{body::Body, response::IntoResponse};
 use encke_proto::Time;
 use http::{HeaderValue, Response, Version, header, request::Parts};
 
-use super::{activity::Activity, hyper_server::Scope};
+use super::activity::Activity;
 use crate::{
     admission::{Address, Endpoints, Method, Verdict, Waiting},
-    connection::ListenerRole,
     http::{
         body::{self, Whole},
         client_address::ClientAddress,
@@ -16,19 +15,14 @@ use crate::{
 };
 
 /// The number and the address of the endpoint that a request asks for, when it is one that may wait on this
-/// connection.
+/// connection: which is asked with whether it is of the server API.
 pub(super) fn endpoint(
     parts: &Parts,
     endpoints: &Endpoints,
-    (scope, role): (Scope, ListenerRole),
+    may_wait: impl FnOnce(bool) -> bool,
 ) -> Option<(usize, Address)> {
     let (number, address) = find(parts, endpoints)?;
-    let may_wait = match scope {
-        Scope::All => role.serves_operators() || !endpoints.is_for_operators(number),
-        Scope::Admin => endpoints.is_for_operators(number),
-        Scope::Operation => false,
-    };
-    if !may_wait {
+    if !may_wait(endpoints.is_for_operators(number)) {
         return None;
     }
     waiting(parts, &address, endpoints).map(|_| (number, address))

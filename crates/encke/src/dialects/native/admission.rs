@@ -108,10 +108,9 @@ impl NativeEndpoint {
         });
         let fresh = of_ticket.filter(|_| query.session.is_none());
         let (session, channels) = (session(query.session, of_ticket, returns)?, query.channels);
-        let request_state = *request_state;
         Ok(Some(Admission {
             transport,
-            request_state,
+            request_state: *request_state,
             user,
             token_ends,
             token: Some(token),

@@ -393,20 +393,26 @@ impl Shard {
         self.parts.admit.rate_limits.failure(address, self.now.wall).err().unwrap_or(refusal)
     }
 
-    /// Serves a request whose session is here, or may be.
-    pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
+    /// The admission, if what it was granted by still is so; else it is answered.
+    fn still_admitted(&mut self, key: Key, admission: Admission) -> Option<Admission> {
         if self.drains {
             // It was let in before, and was on its way here or asked for elsewhere while all clients were
             // sent away; it would not be sent away any more.
-            return if admission.request_state.began {
-                self.refuse_admission(key, admission, &shutting_down())
+            if admission.request_state.began {
+                self.refuse_admission(key, admission, &shutting_down());
             } else {
-                self.free(key)
-            };
+                self.free(key);
+            }
+            return None;
         }
-        if let Err(refusal) = self.permit(&admission) {
-            return self.refuse_admission(key, admission, &refusal);
-        }
+        let Err(refusal) = self.permit(&admission) else { return Some(admission) };
+        self.refuse_admission(key, admission, &refusal);
+        None
+    }
+
+    /// Serves a request whose session is here, or may be.
+    pub(super) fn attach(&mut self, key: Key, admission: Admission, carried: Following) {
+        let Some(admission) = self.still_admitted(key, admission) else { return };
         let subscribed = self.subscribed_by(&admission);
         let Some(slot) = self.slots.get_mut(key) else { return };
         let Admission {
