@@ -1,6 +1,6 @@
 //! Puts the server together. Which engine it stands on, the table of engines knows.
 
-use std::{io, net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, thread};
 
 use axum::Router;
 use encke_engine::{Cluster, Engine, EngineError, EngineEvents};
@@ -8,7 +8,6 @@ use encke_hub::HubConfig;
 use encke_proto::Epoch;
 use mio::{Poll, Token, Waker};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use socket2::Socket;
 use tokio::{
     runtime::Handle,
     sync::{Notify, mpsc, watch},
@@ -21,24 +20,21 @@ use crate::{
     bounds_reload::{RetentionReload, UserBoundsReload},
     clock::{Clock, SystemClock},
     cluster::{Bounds, Inbox, Nodes, node_inbox},
-    config::{Config, ListenAddress},
-    connection::{
-        ConnectionLimit, ConnectionLimits, ListenerRole, RESERVED_MAX, TrustedProxies, tls::HandshakeLimit,
-    },
+    config::Config,
+    connection::{ConnectionLimit, ConnectionLimits, ListenerRole, RESERVED_MAX, TrustedProxies},
     dialects::Registry,
-    engines::{self, AddressError, OpenError, Opening},
+    engines::{self, OpenError, Opening},
     freed_memory::give_back_after_crowds,
     hook_events::Deliverer,
-    key_sources::{ConfiguredKeys, FetchError, Jwks},
+    key_sources::{ConfiguredKeys, Jwks},
     listeners::{
         Handoffs, RequestLimit, Routers,
-        https::Https,
         hyper_server::{ADMIN_CONNECTIONS_MAX, HANDOFFS_MAX, HyperServer},
-        tls_config::{TlsConfig, TlsError},
+        tls_config::TlsConfig,
     },
     panics,
     publishing::publish_record,
-    random::{self, NoRandomness},
+    random,
     reload::Reload,
     revocation_log::{RevocationFeed, RevocationLog},
     router::router_of,
@@ -48,18 +44,17 @@ use crate::{
         ShardCommand, Shards, StreamListener, Timeouts, TlsListener, mailbox, open_engine_io, together,
     },
     stats::Stats,
-    traces::{ExportError, Tracer},
+    traces::Tracer,
 };
 
+mod addresses;
+mod error;
 mod listen_sockets;
 mod socket_file;
 mod sockets;
 
-pub use self::listen_sockets::Listening;
-use self::{
-    listen_sockets::ListenSockets,
-    sockets::{listen, reserve},
-};
+use self::addresses::{Addresses, Reserved};
+pub use self::{error::WireError, listen_sockets::Listening};
 pub use crate::engines::Backing;
 
 /// How long a request's head may take, in milliseconds.
@@ -70,47 +65,6 @@ const DESCRIPTORS_KEPT: usize = 128;
 /// How long a connection may rest between two requests, in milliseconds: longer than proxies do, so that it
 /// is they who close.
 const IDLE_MS: u64 = 75_000;
-
-/// Why the server could not be put together.
-#[derive(Debug, thiserror::Error)]
-pub enum WireError {
-    /// The address cannot be listened at.
-    #[error("cannot listen at {0}: {1}")]
-    Listen(ListenAddress, io::Error),
-    /// The address for operators cannot be listened at.
-    #[error("cannot listen at {0} (`admin_listen`): {1}")]
-    ListenAdmin(ListenAddress, io::Error),
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The address of the engine is not one.
-    #[error("`engine`: {0}")]
-    EngineAddress(AddressError),
-    /// The data directory has a store that is to be taken over first.
-    #[error("`data`: {0}")]
-    OldStore(OpenError),
-    /// There can be no TLS.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The access log cannot be written.
-    #[error("`access_log`: {0}")]
-    AccessLog(io::Error),
-    /// The keys are not there, one cannot be used, or there can be no client for hooks.
-    #[error(transparent)]
-    App(#[from] AppError),
-    /// There can be no client for the collector of traces.
-    #[error("`traces`: {0}")]
-    Traces(#[from] ExportError),
-    /// Nothing can be fetched.
-    #[error("`auth.jwks_url`: {0}")]
-    Jwks(#[from] FetchError),
-    /// The operating system has no randomness.
-    #[error(transparent)]
-    Random(#[from] NoRandomness),
-    /// The operating system gives no poll or no thread.
-    #[error("the operating system refuses: {0}")]
-    System(#[from] io::Error),
-}
 
 impl From<OpenError> for WireError {
     fn from(error: OpenError) -> Self {
@@ -181,14 +135,8 @@ pub async fn wire_speaking(
     open: impl AsyncFnOnce(EngineEvents) -> Result<Backing, WireError>,
 ) -> Result<Server, WireError> {
     panics::watch();
-    let (workers, heartbeat) = (config.worker_count(), Duration::from_secs(config.heartbeat_s));
-    let unheard = |error| WireError::Listen(config.listen.clone(), error);
-    let sockets = ListenSockets::reserve(&config.listen, workers, heartbeat).map_err(unheard)?;
-    let admin_sockets = reserve_admin(&config, workers, heartbeat)?;
-    let tls = TlsConfig::of(&config).await?;
-    let tls_sockets = tls.as_ref().map(|tls| reserve_tls(&config, tls.address, workers)).transpose()?;
-
-    let rooms = (0..workers).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
+    let reserved = Reserved::of(&config).await?;
+    let rooms = (0..config.worker_count()).map(|_| room()).collect::<io::Result<Vec<_>>>()?;
     let shards = Shards::new(rooms.iter().map(|room| room.mailbox.clone()).collect());
     let (commands, inbox) = node_inbox();
     let feed = Arc::new(RevocationFeed::new(shards.clone()));
@@ -200,33 +148,29 @@ pub async fn wire_speaking(
     let admit = admit(&app, &config);
     let (timeouts, max_connections) = (timeouts(&config), max_connections(&config));
     let connection_limit = connection_limit(&config, max_connections);
-    let connections = Arc::clone(&connection_limit);
     let (handoffs, handoff_connections) = mpsc::channel(HANDOFFS_MAX);
     let (stop, stopping) = watch::channel(false);
     app.copies.get_or_init(|| dialects.copies(&config));
     follow_changes(&app, &shards, told, &stopping).await?;
     let endpoints = Arc::new(dialects.endpoints(&app, &admit));
-    let routers = routers(&app, &dialects, |main| follow_certificates(&app, tls.as_ref(), &stopping, main));
-    let https = https(&config, tls.as_ref(), tls_sockets.as_ref());
+    let routers = routers(&app, &dialects, |main| follow_certificates(&app, reserved.tls(), &stopping, main));
+    let https = reserved.https(&config);
     let redirects = https.redirect.is_some();
     let hyper_server = HyperServer {
         routers,
         admit: admit.clone(),
         endpoints: Arc::clone(&endpoints),
-        shards: shards.clone(),
-        clock: Arc::clone(&clock),
+        shards,
+        clock,
         timeouts,
         https,
         stopping,
     };
-    let handed_over = Handoffs::new(hyper_server, request_limit(&config));
-    let hyper_server = app.supervisor.spawn("hyper", handed_over.run(handoff_connections));
+    let hyper_server = serve_requests(&app, hyper_server, handoff_connections);
     // Not sooner: the kernel would accept clients that wait for an engine that is not there yet, while other
     // nodes could serve them.
-    let (main, listeners) = sockets.listen(workers).map_err(unheard)?;
-    let (admin, admin_listeners) = listen_admin(&app.config, admin_sockets, workers)?;
-    let tls_address = tls_sockets.as_ref().map(|(address, _)| *address);
-    let tls_listeners = listen_tls(tls, tls_sockets)?;
+    let addresses = reserved.listen(&config)?;
+    look_after(&app, &addresses, Arc::clone(&connection_limit), &stop);
     let workers = Workers {
         app: Arc::clone(&app),
         handoffs,
@@ -239,9 +183,8 @@ pub async fn wire_speaking(
         redirects,
         hub: hub_config(&app),
     };
+    let Addresses { main, admin, tls: tls_address, listeners, admin_listeners, tls_listeners } = addresses;
     let (threads, engine_io) = workers.start_all(rooms, listeners, tls_listeners, admin_listeners)?;
-    app.reports.stats().listens_at(addresses(&main, tls_address, admin.as_ref()));
-    look_after(&app, connections, &stop);
     Ok(Server {
         main,
         tls_address,
@@ -256,18 +199,27 @@ pub async fn wire_speaking(
     })
 }
 
+/// Starts what serves the requests that the shards do not.
+fn serve_requests(
+    app: &App,
+    hyper_server: HyperServer,
+    connections: mpsc::Receiver<Handoff>,
+) -> tokio::task::JoinHandle<()> {
+    let handoffs = Handoffs::new(hyper_server, request_limit(&app.config));
+    app.supervisor.spawn("hyper", handoffs.run(connections))
+}
+
 /// Starts what looks at the server while it works: for its operators, and for memory to give back.
-fn look_after(app: &App, connections: Arc<ConnectionLimit>, stop: &watch::Sender<bool>) {
+fn look_after(
+    app: &App,
+    addresses: &Addresses,
+    connections: Arc<ConnectionLimit>,
+    stop: &watch::Sender<bool>,
+) {
+    app.reports.stats().listens_at(addresses.urls());
     app.supervisor.spawn("push history", Arc::clone(&app.push_history).run(stop.subscribe()));
     app.supervisor.spawn("stats", Arc::clone(app.reports.stats()).run(stop.subscribe()));
     app.supervisor.spawn("freed memory", give_back_after_crowds(connections, stop.subscribe()));
-}
-
-/// Where it listens, as operators are told.
-fn addresses(main: &Listening, tls: Option<SocketAddr>, admin: Option<&Listening>) -> Vec<String> {
-    let tls = tls.map(|address| format!("https://{address}"));
-    let admin = admin.map(|admin| admin.address.url());
-    [main.address.url()].into_iter().chain(tls).chain(admin).collect()
 }
 
 /// This node among the others.
@@ -357,41 +309,6 @@ fn observe(
         }
     }
     Ok(together(observers))
-}
-
-/// The address for operators, if they have one of their own.
-fn reserve_admin(
-    config: &Config,
-    count: usize,
-    heartbeat: Duration,
-) -> Result<Option<ListenSockets>, WireError> {
-    let Some(address) = &config.admin_listen else { return Ok(None) };
-    ListenSockets::reserve(address, count, heartbeat).map(Some).map_err(unheard_admin(address))
-}
-
-/// The listeners there, one for each shard.
-fn listen_admin(
-    config: &Config,
-    sockets: Option<ListenSockets>,
-    count: usize,
-) -> Result<(Option<Listening>, Vec<AdminListener>), WireError> {
-    let (Some(sockets), Some(address)) = (sockets, &config.admin_listen) else {
-        return Ok((None, Vec::new()));
-    };
-    let (admin, listeners) = sockets.listen(count).map_err(unheard_admin(address))?;
-    let connection_limit = ConnectionLimit::of(ConnectionLimits {
-        max: ADMIN_CONNECTIONS_MAX,
-        max_per_address: Some(0),
-        role: ListenerRole::Admin,
-        ..ConnectionLimits::default()
-    });
-    let of = |listener| AdminListener { listener, connection_limit: Arc::clone(&connection_limit) };
-    Ok((Some(admin), listeners.into_iter().map(of).collect()))
-}
-
-/// Why the address for operators cannot be listened at.
-fn unheard_admin(address: &ListenAddress) -> impl FnOnce(io::Error) -> WireError {
-    move |error| WireError::ListenAdmin(address.clone(), error)
 }
 
 /// What `listen` and `tls_listen` serve.
@@ -490,10 +407,6 @@ fn admit(app: &App, config: &Config) -> Admit {
 }
 
 /// What browsers are told, by the port that the sockets for TLS have.
-fn https(config: &Config, tls: Option<&TlsConfig>, sockets: Option<&(SocketAddr, Vec<Socket>)>) -> Https {
-    tls.zip(sockets).map(|(tls, (address, _))| tls.https(config, address.port())).unwrap_or_default()
-}
-
 /// How many connections there may be: no more than there are file descriptors for.
 fn max_connections(config: &Config) -> usize {
     let of_operators = if config.admin_listen.is_some() { ADMIN_CONNECTIONS_MAX + RESERVED_MAX } else { 0 };
@@ -632,32 +545,6 @@ fn room() -> io::Result<Room> {
     let poll = Poll::new()?;
     let (mailbox, commands) = mailbox(Waker::new(poll.registry(), Token(0))?);
     Ok(Room { poll, mailbox, commands })
-}
-
-/// The same for TLS.
-fn reserve_tls(
-    config: &Config,
-    address: SocketAddr,
-    count: usize,
-) -> Result<(SocketAddr, Vec<Socket>), TlsError> {
-    reserve(address, count, Duration::from_secs(config.heartbeat_s))
-        .map_err(|error| TlsError::Listen(address, error))
-}
-
-/// A listener for TLS for each shard, if there is to be any.
-fn listen_tls(
-    tls: Option<TlsConfig>,
-    sockets: Option<(SocketAddr, Vec<Socket>)>,
-) -> Result<Vec<TlsListener>, TlsError> {
-    let Some((tls, (address, sockets))) = tls.zip(sockets) else { return Ok(Vec::new()) };
-    let listeners = listen(address, sockets).map_err(|error| TlsError::Listen(address, error))?;
-    let of = |listener| TlsListener {
-        listener,
-        config: Arc::clone(&tls.config),
-        signs_slowly: tls.signs_slowly(),
-        handshakes: HandshakeLimit::default(),
-    };
-    Ok(listeners.into_iter().map(of).collect())
 }
 
 /// Opens the engine that the configuration names.

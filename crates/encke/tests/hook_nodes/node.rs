@@ -46,9 +46,23 @@ struct Running {
 }
 
 impl Running {
-    /// Starts it, and waits until it serves.
+    /// Starts it, and waits until it serves. Its port may be that of a connection which another program has
+    /// opened meanwhile, so it is started again until it has it.
     fn start(home: &Path) -> Self {
-        let script = r#""$0" serve --dev --config encke.toml 2>>log & pid=$!; read -r _; kill -9 $pid; wait"#;
+        let ends = Instant::now() + WAIT;
+        loop {
+            match Self::attempt(home) {
+                Ok(running) => return running,
+                Err(log) => assert!(log.contains("in use") && Instant::now() < ends, "it ended: {log}"),
+            }
+        }
+    }
+
+    /// Starts it once; what it has logged, if it ended before it served.
+    fn attempt(home: &Path) -> Result<Self, String> {
+        // The shell lets go of the output, which then ends with the server.
+        let script = r#""$0" serve --dev --config encke.toml 2>log & pid=$!
+            exec >&-; read -r _; kill -9 $pid; wait"#;
         let mut command = Command::new("sh");
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENCKE_")) {
             command.env_remove(name);
@@ -66,10 +80,13 @@ impl Running {
         let held = shell.stdin.take();
         let mut line = String::new();
         let mut said = BufReader::new(shell.stdout.take().expect("it is piped"));
-        said.read_line(&mut line).expect("it serves");
-        let log = || std::fs::read_to_string(home.join("log")).unwrap_or_default();
-        assert!(line.contains("http://"), "{line:?}: {}", log());
-        Self { shell, held, _said: said }
+        said.read_line(&mut line).expect("it is text");
+        let running = Self { shell, held, _said: said };
+        if line.contains("http://") {
+            return Ok(running);
+        }
+        drop(running);
+        Err(std::fs::read_to_string(home.join("log")).unwrap_or_default())
     }
 }
 

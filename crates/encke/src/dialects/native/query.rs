@@ -220,7 +220,7 @@ mod tests {
             for (first, second) in [("", ""), ("1~0", ""), ("", "1~0"), ("7", "7"), ("short", "long")] {
                 let parts = [format!("{name}={first}"), format!("{name}={second}")].join("&channels=a&");
                 // What is wrong by itself is refused for that.
-                if Query::read(&format!("{name}={first}")).is_err() {
+                if [first, second].iter().any(|value| Query::read(&format!("{name}={value}")).is_err()) {
                     continue;
                 }
                 let refusal = Query::read(&parts).unwrap_err();

@@ -23,8 +23,8 @@ pub(super) struct Browser {
 }
 
 impl Browser {
-    /// The one that asks; none of what is no browser. Pages of other origins are others, whoever looks at
-    /// them.
+    /// The one that asks; none of what is no browser. Pages of other origins are others, also for
+    /// the same person.
     pub(super) fn of(application: &Application, waiting: &Waiting<'_>) -> Result<Option<Self>, Refused> {
         let Some(origin) = waiting.origin else { return Ok(None) };
         let cookies = waiting.cookie.as_deref().unwrap_or_default();
