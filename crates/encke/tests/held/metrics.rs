@@ -131,6 +131,10 @@ fn told_of_everything() -> String {
     metrics.tls_certificate_not_after_s.of("cert.pem").set(1);
     metrics.tls_acme_orders.of("issued");
     metrics.part_failures.of("none");
+    metrics.webhook_events_lag.of("1".to_owned());
+    metrics.webhook_events_lost.of("1".to_owned());
+    metrics.webhook_events.of("1".to_owned());
+    metrics.webhook_batches("1", "delivered");
     told(&world, "*/*").1
 }
 
