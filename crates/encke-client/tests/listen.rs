@@ -569,12 +569,12 @@ async fn a_device_says_its_name_with_each_connection() {
     let mut server = Server::start().await;
     let mut events = sse(&server, Listen::new().device("my phone"));
     let asked = server.expect("/v1/sse").await;
-    assert_eq!(asked.query, "device=my+phone&form=short");
+    assert_eq!(asked.query, "device=my%20phone&form=short");
     let stream = asked.stream();
     stream.open("s1", "1~e~@alice~0");
     assert_eq!(events.open().await.session, "s1");
     drop(stream);
     events.lost().await;
     let asked = server.expect("/v1/sse").await;
-    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~0&device=my+phone&form=short");
+    assert_eq!(asked.query, "session=s1&cursor=1~e~%40alice~0&device=my%20phone&form=short");
 }

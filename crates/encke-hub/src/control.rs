@@ -38,6 +38,18 @@ pub enum CloseTarget {
     Everybody,
 }
 
+impl CloseTarget {
+    /// The user whose sessions alone it ends; none when it may end any user's.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::SessionOf(_, user) | Self::User(user) | Self::Look(_, user) => Some(user),
+            Self::Revoked { revocation, .. } => revocation.user(),
+            Self::Session(_) | Self::Everybody => None,
+        }
+    }
+}
+
 impl Hub {
     /// Answers a control request: [`Output::Replied`] comes with the same ticket, after all that it caused.
     pub fn control(&mut self, ticket: u64, request: ControlRequest, now: Now) {

@@ -145,19 +145,14 @@ impl ControlRequest {
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {
         match self {
-            Self::Close {
-                target: CloseTarget::SessionOf(_, user) | CloseTarget::User(user) | CloseTarget::Look(_, user),
-                ..
-            }
-            | Self::Subscribe { user, .. }
+            Self::Close { target, .. } => target.user(),
+            Self::Subscribe { user, .. }
             | Self::Unsubscribe { user, .. }
             | Self::Ack { user, .. }
             | Self::Refresh { user, .. }
             | Self::Release { user, .. } => Some(user),
-            Self::Close { target: CloseTarget::Revoked { revocation, .. }, .. } => revocation.user(),
             Self::ListSessions { user, .. } => user.as_ref(),
-            Self::Close { .. }
-            | Self::CountSessions { .. }
+            Self::CountSessions { .. }
             | Self::ListUsers { .. }
             | Self::ListFollowers { .. }
             | Self::ListFollowed { .. }

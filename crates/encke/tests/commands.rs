@@ -2,13 +2,16 @@
 //! server that a test plays is in `cli/main.rs`.
 #![allow(clippy::unwrap_used)]
 
+mod unheard;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
     process::{Child, Command, Output, Stdio},
 };
 
 use serde_json::{Value, json};
+
+use unheard::Unheard;
 
 /// A server in dev mode, in a directory where the commands find its keys.
 struct Server {
@@ -138,9 +141,10 @@ fn a_key_is_taken_from_the_first_line_of_a_file() {
 #[test]
 fn a_server_that_cannot_be_reached_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let unheard = Unheard::new();
+    let address = &unheard.address;
     for args in [&["who", "--api-key", "k"][..], &["listen", "--user", "alice", "--token", "t"]] {
-        let output = program(&dir, args).args(["--server", &address]).output().unwrap();
+        let output = program(&dir, args).args(["--server", address]).output().unwrap();
         assert_eq!(
             error(&output, 69),
             format!("encke: cannot reach http://{address}: connection refused\n"),

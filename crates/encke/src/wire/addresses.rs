@@ -1,4 +1,4 @@
-//! The addresses of a server: reserved before anything else is opened, and listened at when all else is there.
+//! The addresses of a server: reserved before anything else is opened, and listened at when all is there.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

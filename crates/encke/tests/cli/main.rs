@@ -7,12 +7,16 @@ mod configuration;
 mod listening;
 mod operators_log;
 mod server_log;
+#[path = "../unheard/mod.rs"]
+mod unheard;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
+
+use unheard::Unheard;
 
 const COMMANDS: &[&str] = &[
     "serve",
@@ -168,11 +172,6 @@ fn serve(
     }
 }
 
-/// An address where no server listens.
-fn free_address() -> String {
-    format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
-}
-
 #[test]
 fn every_command_explains_itself() {
     let program = Program::new();
@@ -275,7 +274,8 @@ fn serve_names_the_key_that_is_wrong() {
 #[test]
 fn a_server_that_is_not_there_ends_with_69() {
     let program = Program::new();
-    let free_address = free_address();
+    let unheard = Unheard::new();
+    let address = format!("http://{}", unheard.address);
     for args in [
         &["push", "--all", "--data", "1"][..],
         &["publish", "--channel", "news", "--data", "1"],
@@ -286,7 +286,7 @@ fn a_server_that_is_not_there_ends_with_69() {
         &["listen", "--user", "alice", "--token", "t"],
     ] {
         let output =
-            program.command(args).env("ENCKE_URL", &free_address).env("ENCKE_API_KEY", "k").output().unwrap();
+            program.command(args).env("ENCKE_URL", &address).env("ENCKE_API_KEY", "k").output().unwrap();
         error(&output, 69);
     }
 }

@@ -6,6 +6,8 @@ mod devices;
 #[path = "../hook_endpoint/mod.rs"]
 mod hook_endpoint;
 mod hooks;
+#[path = "../../../encke-engine/tests/ports/mod.rs"]
+mod ports;
 mod revocation;
 mod traces;
 
@@ -285,8 +287,7 @@ async fn another_bound_for_the_sessions_of_a_user_holds_over_all_nodes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_client_is_let_in_before_the_engine_is_there() {
-    // A port that was free a moment ago, and that the kernel does not give away again so soon.
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], ports::free_port()));
     let config = Config {
         listen: encke::config::ListenAddress::Tcp(listen),
         engine: EngineUrl::local("memory"),
