@@ -447,6 +447,9 @@ struct Workers {
     hub: HubConfig,
 }
 
+/// The shards' threads, and their engine I/O tasks.
+type Started = (Vec<thread::JoinHandle<()>>, Vec<tokio::task::JoinHandle<()>>);
+
 impl Workers {
     /// Starts a thread for each room, with the listeners of the same number.
     fn start_all(
@@ -455,7 +458,7 @@ impl Workers {
         listeners: Vec<StreamListener>,
         tls_listeners: Vec<TlsListener>,
         admin_listeners: Vec<AdminListener>,
-    ) -> io::Result<(Vec<thread::JoinHandle<()>>, Vec<tokio::task::JoinHandle<()>>)> {
+    ) -> io::Result<Started> {
         let mut tls_listeners = tls_listeners.into_iter();
         let mut admin_listeners = admin_listeners.into_iter();
         let parts = rooms.into_iter().zip(listeners).enumerate();

@@ -134,7 +134,7 @@ fn told_of_everything() -> String {
     metrics.webhook_events_lag.of("1".to_owned());
     metrics.webhook_events_lost.of("1".to_owned());
     metrics.webhook_events.of("1".to_owned());
-    metrics.webhook_batches("1", "delivered");
+    let _ = metrics.webhook_batches("1", "delivered");
     told(&world, "*/*").1
 }
 
