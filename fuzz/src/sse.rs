@@ -42,7 +42,9 @@ pub fn run(bytes: &[u8]) {
                     Event::Close(close) => retry_ms = close.retry_ms.or(retry_ms),
                     Event::Gap(_) | Event::Unsubscribed(_) | Event::Expiring(_) => {}
                 }
-                (event.name(), event.json())
+                // What an EventSource calls `open` itself has another name here.
+                let name = if matches!(event, Event::Open(_)) { "opened" } else { event.name() };
+                (name, event.json())
             }
         };
         let id = cursor.as_ref().map(|cursor| cursor.cursor().to_string());
