@@ -57,6 +57,8 @@ impl From<StateName> for ReceiptState {
 
 /// How many users there are in each state. Of a push to more than 1,000 users they may be some seconds old.
 #[derive(Serialize, ToSchema)]
+// Those of nodes have the same name.
+#[schema(as = ReceiptTotals)]
 pub(crate) struct Totals {
     queued: usize,
     delivered: usize,
