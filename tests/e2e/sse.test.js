@@ -206,7 +206,7 @@ test('over HTTP/1.0 the stream is not chunked and ends with the connection', asy
   (await alice.post('/v1/close', { session })).with(200);
   const text = await reading;
   assert.ok(!/transfer-encoding/i.test(text), text);
-  assert.match(text, /\r\n\r\nevent: ?open\ndata: ?\{/);
+  assert.match(text, /\r\n\r\nevent: ?opened\ndata: ?\{/);
 });
 
 test('HEAD and POST are no way to listen', async () => {

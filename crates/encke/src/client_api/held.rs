@@ -46,8 +46,7 @@ pub(crate) async fn poll() -> Refused {
 }
 
 /// Server-sent events: `open` first (by the name `opened`), then messages (without an event name), `gap` and
-/// at last `close`;
-/// comments break a silence. The events are described in `/api/asyncapi.json`.
+/// at last `close`; comments break a silence. The events are described in `/api/asyncapi.json`.
 #[utoipa::path(
     get, path = "/v1/sse", tag = "data connection",
     security(("token" = []), ("cookie" = []), ("ticket" = [])),
