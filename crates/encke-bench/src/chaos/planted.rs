@@ -403,6 +403,16 @@ fn an_epoch_in_which_no_message_was_seen_holds_what_was_accepted_before_it_was_n
 }
 
 #[test]
+fn an_epoch_of_which_the_beginning_was_not_seen_may_go_on_from_one_of_which_nothing_was() {
+    let kept = vec![(Position { epoch: Epoch(9), offset: 3 }, 103)];
+    let found = found(|notes| {
+        *notes = with_an_unseen_epoch(2);
+        *log_of(notes, "@u0") = kept;
+    });
+    assert_eq!(found, []);
+}
+
+#[test]
 fn a_receipt_that_was_given_while_the_engine_may_have_lost_it_is_not_expected() {
     let queued = |notes: &mut Vec<Note>| {
         for note in notes.iter_mut() {

@@ -348,11 +348,12 @@ impl Logs {
                     join(&mut pieces, number);
                 }
             }
-            for piece in &pieces {
-                if let Some((from, kept)) = piece.from {
+            for (number, piece) in pieces.iter().enumerate() {
+                let seen = piece.from.map(|(from, kept)| (&pieces[from], kept));
+                if let Some((from, kept)) = seen.or_else(|| unseen(&pieces[..number], piece)) {
                     logs.forks.push((
                         channel.clone(),
-                        Position { epoch: pieces[from].epoch, offset: kept },
+                        Position { epoch: from.epoch, offset: kept },
                         piece.epoch,
                     ));
                 }
@@ -386,6 +387,14 @@ fn fill_unseen(pieces: &mut [Piece], named: usize, accepted: &BTreeMap<Id, usize
     let before = |id: &Id| accepted.get(id).is_some_and(|accepted| *accepted < named);
     let kept = seen.log.range(..=piece.reach).take_while(|(_, id)| before(id));
     piece.log = kept.map(|(offset, id)| (*offset, *id)).collect();
+}
+
+/// The last epoch of which no client saw a message, and up to where cursors were in it, if all that was seen of
+/// a later one lies behind that: nothing says then that the later one does not go on from it.
+fn unseen<'a>(earlier: &'a [Piece], piece: &Piece) -> Option<(&'a Piece, Offset)> {
+    let (first, _) = piece.log.first_key_value()?;
+    let from = earlier.iter().rfind(|from| from.log.is_empty() && (1..*first).contains(&from.reach))?;
+    Some((from, from.reach))
 }
 
 /// Finds the epoch that this one goes on from: the earlier one with which it has most in common. An old
