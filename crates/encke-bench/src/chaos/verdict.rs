@@ -389,8 +389,8 @@ fn fill_unseen(pieces: &mut [Piece], named: usize, accepted: &BTreeMap<Id, usize
     piece.log = kept.map(|(offset, id)| (*offset, *id)).collect();
 }
 
-/// The last epoch of which no client saw a message, and up to where cursors were in it, if all that was seen of
-/// a later one lies behind that: nothing says then that the later one does not go on from it.
+/// The last epoch of which no client saw a message, and up to where cursors were in it, if all that was seen
+/// of a later one lies behind that: nothing says then that the later one does not go on from it.
 fn unseen<'a>(earlier: &'a [Piece], piece: &Piece) -> Option<(&'a Piece, Offset)> {
     let (first, _) = piece.log.first_key_value()?;
     let from = earlier.iter().rfind(|from| from.log.is_empty() && (1..*first).contains(&from.reach))?;
