@@ -1,9 +1,11 @@
-// A page without any client: Chromium's own EventSource, at an address with a ticket, through connections
-// that are cut.
+// Without any client of ours: Chromium's own EventSource, at an address with a ticket, and npm's
+// `eventsource`, with a token, through connections that are cut.
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import net from 'node:net';
 import { after, before, test } from 'node:test';
+
+import { EventSource } from 'eventsource';
 
 import { launch } from './support/browser.js';
 import { Server } from './support/server.js';
@@ -81,5 +83,35 @@ test('an EventSource comes back by its ticket after each cut, and misses and rep
   } finally {
     await relay.stop();
     await new Promise((resolve) => (pages.closeAllConnections(), pages.close(resolve)));
+  }
+});
+
+test("npm's eventsource goes on by its last event id after each cut, and stays away when it is told to", async () => {
+  const relay = await way();
+  const bob = await server.login('bob');
+  const stream = new EventSource(`${relay.url}/v1/sse`, {
+    fetch: (address, given) =>
+      fetch(address, { ...given, headers: { ...given.headers, authorization: `Bearer ${bob.token}` } }),
+  });
+  try {
+    const told = { opened: 0, data: [], closes: [] };
+    stream.addEventListener('opened', () => (told.opened += 1));
+    stream.addEventListener('close', ({ data }) => told.closes.push(JSON.parse(data).code));
+    stream.onmessage = ({ data }) => told.data.push(JSON.parse(data).data);
+    for (let number = 1; number <= 2; number++) {
+      await until(`it has opened ${number} times`, () => told.opened === number);
+      await server.push({ to: ['bob'], data: `live ${number}` });
+      await until('it has what came', () => told.data.includes(`live ${number}`));
+      relay.cut();
+      await server.push({ to: ['bob'], data: `away ${number}` });
+      await until('it has what it missed', () => told.data.includes(`away ${number}`));
+    }
+    assert.deepEqual(told.data, ['live 1', 'away 1', 'live 2', 'away 2']);
+    (await server.api('POST', '/api/close', { user: 'bob' })).with(200);
+    await until('it stays away', () => stream.readyState === stream.CLOSED);
+    assert.deepEqual([told.closes, told.opened], [['operator'], 3]);
+  } finally {
+    stream.close();
+    await relay.stop();
   }
 });
