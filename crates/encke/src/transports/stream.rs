@@ -46,6 +46,9 @@ pub trait Form: Sync + fmt::Debug + 'static {
     /// Says that the session is closed, at the end of the stream.
     fn close(context: &mut TransportContext<'_>, close: Close, cursor: &str);
 
+    /// The hub does not serve the stream, which is answered without this form.
+    fn refused(_: &mut TransportContext<'_>, _: ErrorCode) {}
+
     /// Breaks a silence.
     fn rest(context: &mut TransportContext<'_>);
 
@@ -139,7 +142,10 @@ impl<F: Form> Transport for Stream<F> {
                 }
                 Ending::Closed(_) => context.refuse(ErrorCode::SessionClosed),
                 Ending::TakenOver => context.refuse(ErrorCode::SessionTakenOver),
-                Ending::Refused(code) => context.refuse(*code),
+                Ending::Refused(code) => {
+                    F::refused(context, *code);
+                    context.refuse(*code)
+                }
             };
         }
         let (why, cursor) = match ending {

@@ -1,6 +1,7 @@
 //! The tables in `docs/SECURITY.md` are whole and true. Of limits: every number of the configuration that
 //! bounds something is in it with its default, and so is every bound on what comes from outside; each row
-//! names a test that is there. Of attacks: each row names tests that are there.
+//! names a test that is there. Of attacks: each row names tests that are there, and so does each row
+//! of the ways in which servers break clients of Bayeux.
 
 use std::collections::BTreeMap;
 
@@ -95,6 +96,11 @@ fn number(cell: &str) -> String {
 /// What the first line of the table of attacks begins with.
 const ATTACKS_HEAD: &str = "| attack | what becomes of it |";
 
+/// What the first line of the table of ways begins with in which servers break clients of Bayeux.
+const WAYS_HEAD: &str = "| what a server does | and the client |";
+/// Where that stands.
+const WAYS: &str = "docs/BAYEUX.md";
+
 /// The lines of a table behind its head, with their numbers.
 fn lines_of<'a>(text: &'a str, head: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
     let lines = text.lines().enumerate().skip_while(move |(_, line)| !line.starts_with(head));
@@ -102,16 +108,20 @@ fn lines_of<'a>(text: &'a str, head: &'a str) -> impl Iterator<Item = (usize, &'
 }
 
 /// What is wrong with the table of attacks: a row names tests, or files that hold some, which are there.
-fn check_attacks(table: &str, sources: &[Source], is_file: impl Fn(&str) -> bool) -> Vec<Finding> {
+fn check_attacks(
+    (file, table, head): (&str, &str, &str),
+    sources: &[Source],
+    is_file: impl Fn(&str) -> bool,
+) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (line, text) in lines_of(table, ATTACKS_HEAD) {
+    for (line, text) in lines_of(table, head) {
         let named = quoted(text.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or_default());
         let gone = named.iter().filter(|name| !is_there(name, sources) && !is_file(name));
         let mut said: Vec<String> = gone.map(|name| format!("there is no test {name}")).collect();
         if named.is_empty() {
             said.push("it names no test".to_owned());
         }
-        let finding = |what| Finding { file: TABLE.to_owned(), line, rule: RULE, what };
+        let finding = |what| Finding { file: file.to_owned(), line, rule: RULE, what };
         found.extend(said.into_iter().map(finding));
     }
     found
@@ -165,10 +175,12 @@ fn every_limit_is_in_the_table_with_its_default_and_a_test() {
 
 #[test]
 fn every_attack_names_tests_that_are_there() {
-    let table = std::fs::read_to_string(tree::root().join(TABLE)).unwrap();
-    assert!(lines_of(&table, ATTACKS_HEAD).count() > 30, "the table is not found");
     let is_file = |name: &str| tree::root().join(name).is_file();
-    assert_none(&check_attacks(&table, &tree::files(&[".rs"]), is_file));
+    for (file, head, least) in [(TABLE, ATTACKS_HEAD, 30), (WAYS, WAYS_HEAD, 23)] {
+        let table = std::fs::read_to_string(tree::root().join(file)).unwrap();
+        assert!(lines_of(&table, head).count() >= least, "the table is not found");
+        assert_none(&check_attacks((file, &table, head), &tree::files(&[".rs"]), is_file));
+    }
 }
 
 #[test]
@@ -182,7 +194,7 @@ fn an_attack_without_a_test_is_found() {
         ("it is so", Some("it names no test")),
     ] {
         let table = format!("{ATTACKS_HEAD} shown by |\n|---|---|---|\n| one | `ends` | {shown} |\n");
-        let found = check_attacks(&table, &sources, |name| name == "tests/slow");
+        let found = check_attacks((TABLE, &table, ATTACKS_HEAD), &sources, |name| name == "tests/slow");
         assert_eq!(found.first().map(|finding| finding.what.as_str()), what, "{shown}");
     }
 }

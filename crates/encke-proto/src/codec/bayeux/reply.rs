@@ -58,11 +58,17 @@ pub struct ReplyExt {
     /// Of a connect: that the token of the session ends soon. No extension of others has this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiring: Option<Expiring>,
+    /// Of a connect: what its client subscribed to and may not follow any more, as it was written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unsubscribed: Vec<String>,
 }
 
 impl ReplyExt {
     fn is_empty(&self) -> bool {
-        self.ack.is_none() && self.timesync.is_none() && self.expiring.is_none()
+        self.ack.is_none()
+            && self.timesync.is_none()
+            && self.expiring.is_none()
+            && self.unsubscribed.is_empty()
     }
 }
 
@@ -208,15 +214,19 @@ mod tests {
                 "advice": { "reconnect": "handshake", "interval": 0, "timeout": 5 },
             })
         );
-        let ext =
-            ReplyExt { ack: Some(3.into()), expiring: Some(Expiring { in_s: 9 }), ..ReplyExt::default() };
+        let ext = ReplyExt {
+            ack: Some(3.into()),
+            expiring: Some(Expiring { in_s: 9 }),
+            unsubscribed: vec!["/a".into()],
+            ..ReplyExt::default()
+        };
         let shaken = Reply::done("/meta/handshake", id()).shaken(&["long-polling"], Some("c")).extended(ext);
         assert_eq!(
             value(&shaken),
             json!({
                 "channel": "/meta/handshake", "id": "1", "successful": true, "version": "1.0",
                 "minimumVersion": "1.0", "supportedConnectionTypes": ["long-polling"], "clientId": "c",
-                "ext": { "ack": 3, "expiring": { "in_s": 9 } },
+                "ext": { "ack": 3, "expiring": { "in_s": 9 }, "unsubscribed": ["/a"] },
             })
         );
     }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use encke_hub::Ending;
 use encke_proto::{
     Close, CloseCode, ErrorCode, Expiring, Time,
     codec::bayeux::{Advice, Message, Reconnect, Reply, ReplyExt, TimeSync},
 };
 use serde_json::value::RawValue;
 
-use super::{session::Session, timesync};
+use super::{server::Server, session::Session, timesync};
 
 pub(super) const CHANNEL: &str = "/meta/connect";
 /// The transport whose connects are answered at once, since its events have a stream of their own.
@@ -108,9 +107,42 @@ impl Asked {
                 self.advised(Advice { interval, ..Advice::retry(timeout_ms) }, None, now)
             }
             CloseCode::TokenExpired => failed("401::token_expired".into(), Reconnect::Handshake),
+            // Its client may have another token by now. With this one its handshake is refused for good.
+            CloseCode::Revoked => failed("401::revoked".into(), Reconnect::Handshake),
+            CloseCode::Banned => failed("403::banned".into(), Reconnect::Handshake),
             _ if close.reconnect => failed("402::session_unknown".into(), Reconnect::Handshake),
             _ => failed(format!("403:{}:session_closed", argument(&close.reason)), Reconnect::None),
         }
+    }
+
+    /// What becomes of a connect that the hub does not serve. One whose session has no place in a channel is
+    /// over, and the session goes on without that; its reply says so. One that is over for good takes the
+    /// session with it. None is said of what passes soon.
+    pub(super) fn unserved(&self, code: ErrorCode, server: &Arc<Server>, now: Time) -> Option<Reply> {
+        let timeout_ms = server.timeout_ms();
+        if code == ErrorCode::ChannelFull && server.leave_bounded(&self.session) {
+            let batch = self.session.sent_nothing();
+            return Some(self.done(timeout_ms, self.session.acks.then_some(batch), now));
+        }
+        if is_over(code) {
+            server.forget(&self.session);
+        }
+        self.refused(code, timeout_ms)
+    }
+
+    /// Why the hub does not serve its session; none for what passes soon, which is a failure of the transport
+    /// that clients slow down after. What lasts would be a failure without an end, so they begin anew without
+    /// what they may not have: their subscription to that is refused then.
+    fn refused(&self, code: ErrorCode, timeout_ms: u64) -> Option<Reply> {
+        let reconnect = match code {
+            ErrorCode::SessionUnknown | ErrorCode::SessionClosed => return Some(self.unknown(timeout_ms)),
+            ErrorCode::RateLimited => Reconnect::Retry,
+            _ if code.status() >= 500 => return None,
+            _ => Reconnect::Handshake,
+        };
+        let advice = Advice { interval: LATER_MS, ..Advice::to(reconnect, timeout_ms) };
+        let error = format!("{}::{}", code.status(), code.as_str());
+        Some(Reply::failed(CHANNEL, self.id.clone(), error).advised(advice))
     }
 
     /// That its session is not there any more.
@@ -127,7 +159,8 @@ impl Asked {
 
     fn advised(&self, advice: Advice, batch: Option<u64>, now: Time) -> Reply {
         let timesync = self.timesync.as_deref().map(|asked| timesync::reply(*asked, self.received, now));
-        let ext = ReplyExt { ack: batch.map(Into::into), timesync, expiring: self.expiring(now) };
+        let (expiring, unsubscribed) = (self.expiring(now), self.session.tell_lost(batch));
+        let ext = ReplyExt { ack: batch.map(Into::into), timesync, expiring, unsubscribed };
         Reply::done(CHANNEL, self.id.clone()).advised(advice).extended(ext)
     }
 }
@@ -139,9 +172,9 @@ pub(super) fn later(message: &Message, code: ErrorCode, timeout_ms: u64) -> Repl
         .advised(advice)
 }
 
-/// Whether the hub has closed the session before its client came.
-pub(super) fn is_over(ending: &Ending) -> bool {
-    matches!(ending, Ending::Refused(ErrorCode::SessionClosed | ErrorCode::SessionUnknown))
+/// Whether a session that the hub does not serve for this reason is over.
+pub(super) fn is_over(code: ErrorCode) -> bool {
+    code.status() < 500 && code != ErrorCode::RateLimited
 }
 
 /// A text as an argument of an error, which is parted from others by colons and commas.
@@ -231,6 +264,8 @@ mod tests {
             (CloseCode::Deleted, false, false, "none"),
             (CloseCode::Shutdown, true, true, "retry"),
             (CloseCode::TokenExpired, true, false, "handshake"),
+            (CloseCode::Revoked, false, false, "handshake"),
+            (CloseCode::Banned, false, false, "handshake"),
         ] {
             let told = closed(code, reconnect);
             assert_eq!(
@@ -241,5 +276,17 @@ mod tests {
         }
         assert_eq!(closed(CloseCode::Operator, false)["error"], "403:a b:session_closed");
         assert_eq!(value(&asked.unknown(1))["advice"]["reconnect"], "handshake");
+        for (code, error, reconnect, interval) in [
+            (ErrorCode::SessionClosed, "402::session_unknown", "handshake", 0),
+            (ErrorCode::ChannelFull, "422::channel_full", "handshake", LATER_MS),
+            (ErrorCode::TooManyChannels, "422::too_many_channels", "handshake", LATER_MS),
+            (ErrorCode::Revoked, "401::revoked", "handshake", LATER_MS),
+            (ErrorCode::RateLimited, "429::rate_limited", "retry", LATER_MS),
+        ] {
+            let told = value(&asked.refused(code, 25_000).unwrap());
+            let advice = json!({ "reconnect": reconnect, "interval": interval, "timeout": 25_000 });
+            assert_eq!((&told["error"], &told["advice"]), (&json!(error), &advice));
+        }
+        assert!(asked.refused(ErrorCode::EngineUnavailable, 25_000).is_none(), "it passes");
     }
 }

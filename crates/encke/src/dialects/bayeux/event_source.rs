@@ -4,11 +4,11 @@
 use std::{net::IpAddr, sync::Arc};
 
 use encke_proto::{
-    Close, Entry, ErrorCode, Gap, Refusal, SessionId,
+    Close, Entry, ErrorCode, Gap, Refusal, SessionId, Unsubscribed,
     codec::bayeux::{self, array},
 };
 
-use super::{NAME, admission, server::Server, session::Session};
+use super::{NAME, admission, connect, server::Server, session::Session};
 use crate::{
     admission::{Later, Verdict},
     http::{refusal::Refused, response::EVENT_STREAM},
@@ -75,6 +75,13 @@ impl Form for Events {
     /// There is no word for it in this dialect; what is kept still comes.
     fn gap(_: &mut TransportContext<'_>, _: &Gap) {}
 
+    /// The reply to its next connect says so.
+    fn unsubscribed(context: &mut TransportContext<'_>, told: &Unsubscribed) {
+        if let Some(streaming) = context.state::<Streaming>() {
+            streaming.server.lose(&streaming.session, std::slice::from_ref(&told.channel));
+        }
+    }
+
     fn end_event(context: &mut TransportContext<'_>, _: usize) {
         let cursor = context.hub.cursor(context.conn);
         if let Some(streaming) = context.state::<Streaming>() {
@@ -88,6 +95,13 @@ impl Form for Events {
             && !close.reconnect
             && close.code != encke_proto::CloseCode::TakenOver
         {
+            streaming.server.forget(&streaming.session);
+        }
+    }
+
+    /// The next connect finds the session over, and its client begins anew.
+    fn refused(context: &mut TransportContext<'_>, code: ErrorCode) {
+        if let Some(streaming) = context.state::<Streaming>().filter(|_| connect::is_over(code)) {
             streaming.server.forget(&streaming.session);
         }
     }

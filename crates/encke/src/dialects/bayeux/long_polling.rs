@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use encke_hub::Ending;
 use encke_proto::{
-    Entry, ErrorCode, Expiring, Gap, Refusal, SessionId,
+    ChannelName, Entry, ErrorCode, Expiring, Gap, Refusal, SessionId, Unsubscribed,
     codec::bayeux::{Reply, array, event, script},
 };
 
 use super::{
     NAME, admission,
     browsers::Held,
-    connect::{self, Asked, Connect},
+    connect::{Asked, Connect},
     server::Server,
     session::Session,
 };
@@ -56,6 +56,8 @@ struct Gathered {
     events: Vec<u8>,
     /// Whether the token ends soon.
     is_expiring: bool,
+    /// Logs that are not followed any more.
+    lost: Vec<ChannelName>,
 }
 
 /// Holds a connect, or answers it at once.
@@ -141,12 +143,17 @@ impl<const SCRIPTED: bool> AnswerForm for Answered<SCRIPTED> {
     fn gap(_: &mut Gathered, _: &Gap) {}
 
     /// The reply says so.
+    fn unsubscribed(gathered: &mut Gathered, told: &Unsubscribed) {
+        gathered.lost.push(told.channel.clone());
+    }
+
+    /// The reply says so.
     fn expiring(gathered: &mut Gathered, _: Expiring) {
         gathered.is_expiring = true;
     }
 
     fn is_empty(gathered: &Gathered) -> bool {
-        gathered.events.is_empty() && !gathered.is_expiring
+        gathered.events.is_empty() && !gathered.is_expiring && gathered.lost.is_empty()
     }
 
     fn is_full(context: &TransportContext<'_>, gathered: &Gathered) -> bool {
@@ -156,6 +163,7 @@ impl<const SCRIPTED: bool> AnswerForm for Answered<SCRIPTED> {
     fn finish(context: &mut TransportContext<'_>, gathered: Gathered) -> NextAction {
         let (cursor, now) = (context.hub.cursor(context.conn), context.now.wall);
         let Some(waiting) = context.state::<Waiting>() else { return context.refuse(ErrorCode::Internal) };
+        waiting.server.lose(&waiting.session, &gathered.lost);
         let batch = waiting.session.sent(cursor);
         let batch = waiting.session.acks.then_some(batch);
         let timeout_ms = waiting.server.timeout_ms();
@@ -178,14 +186,15 @@ impl<const SCRIPTED: bool> AnswerForm for Answered<SCRIPTED> {
                 }
                 waiting.asked.closed(&notice.close, timeout_ms, now)
             }
-            _ if connect::is_over(ending) => {
-                waiting.server.forget(&waiting.session);
-                waiting.asked.unknown(timeout_ms)
-            }
             // The newer connect has everything. Nothing may be read into this answer by a client that still
             // waits for it, so it is a failure of the transport.
             Ending::TakenOver => return context.refuse(ErrorCode::SessionTakenOver),
-            Ending::Refused(code) => return context.refuse(*code),
+            Ending::Refused(code) => {
+                let Some(reply) = waiting.asked.unserved(*code, &waiting.server, now) else {
+                    return context.refuse(*code);
+                };
+                reply
+            }
         };
         write(context, &[], &reply)
     }

@@ -8,7 +8,7 @@ use std::{
 
 use encke_hub::CloseTarget;
 use encke_proto::{
-    Close, CloseCode, ErrorCode, Refusal, SessionId, TokenInfo, UserId,
+    ChannelName, Close, CloseCode, ErrorCode, Refusal, SessionId, TokenInfo, UserId,
     codec::bayeux::{Ext, Reply},
 };
 use tokio::runtime::Handle;
@@ -289,6 +289,34 @@ impl Server {
         };
         let Some(runtime) = self.runtime.as_ref().filter(|_| is_due) else { return };
         session.state().journal_ms = Some(now_ms + JOURNAL_EVERY_MS);
+        self.write_on(runtime, session);
+    }
+
+    /// Logs are not followed any more, by the hub's word: the session goes on without what was read from
+    /// there, also elsewhere. Whether that was anything.
+    pub(super) fn lose(self: &Arc<Self>, session: &Arc<Session>, logs: &[ChannelName]) -> bool {
+        let is_any = !logs.is_empty() && session.lose(logs);
+        if is_any
+            && self.journal_of(session).is_some()
+            && let Some(runtime) = &self.runtime
+        {
+            self.write_on(runtime, session);
+        }
+        is_any
+    }
+
+    /// A session has no place in a channel. It goes on without those whose rule has a bound, as it is not
+    /// known which of them is full; whether there are any.
+    pub(super) fn leave_bounded(self: &Arc<Self>, session: &Arc<Session>) -> bool {
+        let rules = self.app.auth.access().rules();
+        let is_bounded = |log: &&ChannelName| {
+            rules.rule_for(log.as_str()).is_some_and(|rule| rule.followers_max.is_some())
+        };
+        let logs: Vec<ChannelName> = session.state().logs.iter().filter(is_bounded).cloned().collect();
+        self.lose(session, &logs)
+    }
+
+    fn write_on(self: &Arc<Self>, runtime: &Handle, session: &Arc<Session>) {
         let (server, session) = (Arc::clone(self), Arc::clone(session));
         runtime.spawn(async move {
             if let Err(Refused(refusal)) = server.write(&session).await {

@@ -11,6 +11,7 @@ use encke_hub::Start;
 use encke_proto::{
     ChannelName, Cursor, Entry, Position, SessionId,
     codec::bayeux::{Pattern, channel_of, is_glob},
+    limits::SESSION_MAX_CHANNELS,
 };
 
 use crate::auth::Authenticated;
@@ -42,6 +43,8 @@ pub(super) struct State {
     pub(super) patterns: Vec<Pattern>,
     /// The logs that it follows for that.
     pub(super) logs: Vec<ChannelName>,
+    /// What it may not follow any more, as far as its client may not have heard of that. As many at most.
+    lost: Vec<Lost>,
     /// Up to where its client has everything.
     base: Cursor,
     /// Batches that were sent since, and where each ends.
@@ -61,6 +64,14 @@ pub(super) struct State {
     pub(super) journal_ms: Option<u64>,
     /// What its client is told before its connection is closed: the answer to its disconnect.
     pub(super) last_words: Option<Vec<u8>>,
+}
+
+/// A subscription that was taken away.
+#[derive(Debug)]
+struct Lost {
+    pattern: Pattern,
+    /// The batch with which its client was told first, if it was.
+    told: Option<u64>,
 }
 
 /// Where a connect goes on.
@@ -131,6 +142,8 @@ impl Session {
         } else if let Some((_, at)) = state.sent.pop_back() {
             state.advance(at);
         }
+        let has_heard = |told: u64| !self.acks || acknowledged.is_some_and(|last| told <= last);
+        state.lost.retain(|lost| !lost.told.is_some_and(has_heard));
         let resends = !state.sent.is_empty();
         state.sent.clear();
         state.connects += 1;
@@ -157,11 +170,34 @@ impl Session {
         batch
     }
 
+    /// Nothing is sent with a connect's answer; the number of that batch.
+    pub(super) fn sent_nothing(&self) -> u64 {
+        let base = self.state().base.clone();
+        self.sent(base)
+    }
+
     /// Everything up to here is sent, to a client that acknowledges nothing.
     pub(super) fn delivered(&self, at: Cursor) {
         let mut state = self.state();
         state.sent.clear();
         state.advance(at);
+    }
+
+    /// Logs are not followed any more, since rules or the token forbid it. What was read from there alone is
+    /// no subscription any more, and its client is told. Whether anything was.
+    pub(super) fn lose(&self, logs: &[ChannelName]) -> bool {
+        logs.iter().filter(|log| self.state().lose(log)).count() > 0
+    }
+
+    /// The subscriptions that were taken away, for the reply that ends the batch of this number. They are in
+    /// each reply until the client has one of them for sure.
+    pub(super) fn tell_lost(&self, batch: Option<u64>) -> Vec<String> {
+        let mut state = self.state();
+        let tell = |lost: &mut Lost| {
+            lost.told.get_or_insert(batch.unwrap_or(0));
+            lost.pattern.to_string()
+        };
+        state.lost.iter_mut().map(tell).collect()
     }
 
     /// Whether a message is for its client, which has one copy of each: from the narrowest log that it
@@ -199,6 +235,7 @@ impl State {
     pub(super) fn add(&mut self, pattern: &Pattern) -> Option<ChannelName> {
         if !self.patterns.contains(pattern) {
             self.patterns.push(pattern.clone());
+            self.lost.retain(|lost| lost.pattern != *pattern);
         }
         // What a log that is followed already holds, comes from there: it goes on where it is.
         if pattern.is_service() || self.logs.iter().any(|log| pattern.is_within(log.as_str())) {
@@ -216,9 +253,33 @@ impl State {
             |log: &ChannelName| self.patterns.iter().any(|pattern| pattern.is_within(log.as_str()));
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.logs).into_iter().partition(is_needed);
         self.logs = kept;
-        let cursors = self.sent.iter_mut().map(|(_, at)| at).chain([&mut self.base]);
-        cursors.for_each(|cursor| cursor.entries.retain(|(channel, _)| !gone.contains(channel)));
+        self.leave(&gone);
         gone
+    }
+
+    /// Takes away what was read from a log alone; whether that was anything.
+    fn lose(&mut self, log: &ChannelName) -> bool {
+        self.logs.retain(|other| other != log);
+        let is_elsewhere = |pattern: &Pattern| {
+            pattern.log() != log.as_str() && self.logs.iter().any(|other| pattern.is_within(other.as_str()))
+        };
+        let is_lost = |pattern: &Pattern| {
+            !pattern.is_service() && pattern.is_within(log.as_str()) && !is_elsewhere(pattern)
+        };
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.patterns).into_iter().partition(is_lost);
+        self.patterns = kept;
+        self.leave(std::slice::from_ref(log));
+        let is_any = !gone.is_empty();
+        self.lost.extend(gone.into_iter().map(|pattern| Lost { pattern, told: None }));
+        self.lost.truncate(SESSION_MAX_CHANNELS);
+        is_any
+    }
+
+    /// These logs are followed no more: it stands nowhere in them.
+    fn leave(&mut self, logs: &[ChannelName]) {
+        let cursors = self.sent.iter_mut().map(|(_, at)| at).chain([&mut self.base]);
+        cursors.for_each(|cursor| cursor.entries.retain(|(channel, _)| !logs.contains(channel)));
     }
 
     /// Where it begins in a log, if it stands nowhere in it yet.
@@ -358,6 +419,32 @@ mod tests {
         assert!(remove("/a/*").is_empty() && remove("/a/**").is_empty(), "/a/c is read from there");
         assert_eq!(remove("/a/c"), [], "so may /a/b be");
         assert_eq!(remove("/a/b").len(), 2);
+    }
+
+    #[test]
+    fn what_is_taken_away_is_told_until_its_client_has_heard() {
+        let told = |session: &Session, batch| session.tell_lost(batch);
+        let acknowledging = session(true);
+        subscribe(&acknowledging, &["/a/b", "/a/**", "/c/*", "/c/d", "/service/x"]);
+        assert!(acknowledging.lose(&[name("/c/**")]) && !acknowledging.lose(&[name("/c/**"), name("/x")]));
+        assert_eq!(told(&acknowledging, Some(1)), ["/c/*", "/c/d"], "both were read from there");
+        assert!(acknowledging.lose(&[name("/a/b")]), "the other log may hold it, and may not show it");
+        assert_eq!(told(&acknowledging, Some(2)), ["/c/*", "/c/d", "/a/b"]);
+        acknowledging.connect(Some(0));
+        assert_eq!(told(&acknowledging, Some(3)).len(), 3, "both answers were lost");
+        acknowledging.connect(Some(1));
+        assert_eq!(told(&acknowledging, Some(4)), ["/a/b"]);
+        subscribe(&acknowledging, &["/a/b"]);
+        assert_eq!(told(&acknowledging, Some(5)), [""; 0], "it is subscribed to again");
+        let left: Vec<String> = acknowledging.state().patterns.iter().map(ToString::to_string).collect();
+        assert_eq!(left, ["/a/**", "/service/x", "/a/b"]);
+        let other = session(false);
+        subscribe(&other, &["/a/b", "/a/**"]);
+        assert!(other.lose(&[name("/a/**")]));
+        other.connect(None);
+        assert_eq!(told(&other, None), ["/a/**"], "the channel has a log of its own");
+        assert_eq!(base(&other.connect(None)), &cursor(&[("/a/b", 0)]));
+        assert_eq!(told(&other, None), [""; 0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use encke_proto::{
-    Close, CloseCode, Entry, Expiring, Gap, Refusal, Time,
+    Close, CloseCode, Entry, Expiring, Gap, Refusal, Time, Unsubscribed,
     codec::{
         bayeux::{self, Message, Reply, array, read},
         ws::{CloseFrame, CloseStatus, Fault, Received, frame},
@@ -42,7 +42,7 @@ pub(super) fn open(
         session: None,
         pending: None,
         has_written: false,
-        is_expiring: false,
+        has_news: false,
     };
     duplex.keep(|kept| kept.state = Some(Box::new(connection)));
     let state = Box::new(ConnectionState::Duplex(duplex));
@@ -60,8 +60,9 @@ struct Connection {
     pending: Option<Pending>,
     /// Whether messages were written that no batch ends yet.
     has_written: bool,
-    /// Whether the connect is answered before its time, since the token ends soon.
-    is_expiring: bool,
+    /// Whether the connect is answered before its time, since its reply has news: the token ends soon, or a
+    /// channel is not followed any more.
+    has_news: bool,
 }
 
 struct Pending {
@@ -147,9 +148,9 @@ impl Spoken for Socket {
     fn drained(context: &mut TransportContext<'_>) {
         let Some(connection) = context.state::<Connection>() else { return };
         let (has_written, session) = (std::mem::take(&mut connection.has_written), &connection.session);
-        let is_expiring = std::mem::take(&mut connection.is_expiring);
-        let Some(session) = session.as_ref().filter(|_| has_written || is_expiring) else { return };
-        if session.acks || is_expiring {
+        let has_news = std::mem::take(&mut connection.has_news);
+        let Some(session) = session.as_ref().filter(|_| has_written || has_news) else { return };
+        if session.acks || has_news {
             return answer_connect(context);
         }
         let session = Arc::clone(session);
@@ -162,7 +163,16 @@ impl Spoken for Socket {
     /// The reply to the connect says so, behind what there is.
     fn expiring(context: &mut TransportContext<'_>, _: Expiring) {
         if let Some(connection) = context.state::<Connection>() {
-            connection.is_expiring = true;
+            connection.has_news = true;
+        }
+    }
+
+    /// So does it this.
+    fn unsubscribed(context: &mut TransportContext<'_>, told: &Unsubscribed) {
+        let Some(connection) = context.state::<Connection>() else { return };
+        if let Some(session) = &connection.session {
+            connection.server.lose(session, std::slice::from_ref(&told.channel));
+            connection.has_news = true;
         }
     }
 
@@ -224,11 +234,12 @@ impl Spoken for Socket {
     }
 
     fn refuse(context: &mut TransportContext<'_>, refusal: &Refusal) -> CloseFrame {
-        let timeout_ms = context.state::<Connection>().map(|connection| connection.server.timeout_ms());
-        let pending = context.state::<Connection>().and_then(|connection| connection.pending.take());
-        // Where the session is no more, its client begins another one; anything else passes.
-        if let Some((pending, timeout_ms)) = pending.zip(timeout_ms).filter(|_| refusal.code.status() < 500) {
-            say(context.out, [pending.asked.unknown(timeout_ms).json().as_bytes()]);
+        let (code, now) = (refusal.code, context.now.wall);
+        if let Some(connection) = context.state::<Connection>() {
+            let (pending, server) = (connection.pending.take(), &connection.server);
+            if let Some(reply) = pending.and_then(|pending| pending.asked.unserved(code, server, now)) {
+                say(context.out, [reply.json().as_bytes()]);
+            }
         }
         let status =
             if refusal.code.status() >= 500 { CloseStatus::TRY_AGAIN_LATER } else { CloseStatus::POLICY };
@@ -255,9 +266,8 @@ fn serve_at_once(context: &mut TransportContext<'_>) {
     while !context.full(context.out.len() - start) {
         match context.pull() {
             encke_hub::Pulled::Message(entry) => Socket::message(context, &entry),
-            encke_hub::Pulled::Gap(_)
-            | encke_hub::Pulled::Unsubscribed(_)
-            | encke_hub::Pulled::Expiring(_) => {}
+            encke_hub::Pulled::Unsubscribed(told) => Socket::unsubscribed(context, &told),
+            encke_hub::Pulled::Gap(_) | encke_hub::Pulled::Expiring(_) => {}
             encke_hub::Pulled::Nothing => break,
         }
     }

@@ -145,3 +145,67 @@ fn nor_over_websocket() {
     let denied = "403:unauthorized:handshake_denied".to_owned();
     assert_eq!([guess(), guess(), guess()], [denied.clone(), denied, "429::rate_limited".to_owned()]);
 }
+
+/// What is sent to the server with a token that is none, in each place where one may be; the last answers.
+fn guesses(world: &World, client: &mut Client, place: &str) -> String {
+    let shake = json!([{ "channel": "/meta/handshake", "id": "1", "supportedConnectionTypes": TYPES }]);
+    let (host, origin) = (world.address, format!("{}://{}", world.scheme(), world.address));
+    let mut wire = world.connect();
+    let posted =
+        |fields: &str, body: &Value| world.bayeux_text("/cometd/handshake", fields, &body.to_string());
+    let form = |body: &Value| super::message_field(body);
+    match place {
+        "header" => wire.send(&posted("Authorization: Bearer a.b.c\r\n", &shake)),
+        "cookie" => wire.send(&posted(&format!("Cookie: encke_token=a.b.c\r\nOrigin: {origin}\r\n"), &shake)),
+        "form" => wire.send(&world.bayeux_text("/bayeux", "", &form(&shakes("a.b.c")))),
+        "script" => {
+            let query = form(&shakes("a.b.c"));
+            wire.send(&format!("GET /bayeux?jsonp=f&{query} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            return wire.until("]);");
+        }
+        "connect" => {
+            let connect = client.connect(json!({ "ext": { "token": "a.b.c" } }));
+            wire.send(&world.bayeux_text("/cometd/connect", "", &json!([connect]).to_string()));
+        }
+        _ => {
+            let head = format!("GET /bayeux HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer a.b.c");
+            wire.send(&format!("{head}\r\n{}\r\n\r\n", super::super::ws::KEY));
+            let head = wire.until("\r\n\r\n");
+            if head.starts_with("HTTP/1.1 429 ") {
+                return "rate_limited".to_owned();
+            }
+            // Pages are not told the status of a handshake of WebSocket. In its own it may say who it is.
+            assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+            return "unauthorized".to_owned();
+        }
+    }
+    wire.response().1.to_string()
+}
+
+/// Wherever a token may stand, one that is none is a guess of the address, as with the native protocol.
+#[test]
+fn a_token_is_guessed_nowhere_and_a_good_one_is_never_refused_for_that() {
+    for place in ["header", "cookie", "form", "script", "connect", "socket"] {
+        let clock = Arc::new(TestClock::at(Time(BEGAN_MS)));
+        let world = world_at(clock as Arc<dyn Clock>, |config| {
+            config.limits.address_failures_per_s = 1;
+            config.limits.burst_s = 2;
+        });
+        let mut client = world.subscribed(&json!({ "token": world.token("alice") }), &json!("/a"));
+        for number in 0..4 {
+            let answer = guesses(&world, &mut client, place);
+            let expected = if number < 2 { "unauthorized" } else { "rate_limited" };
+            assert!(answer.contains(expected), "{place} {number}: {answer}");
+        }
+        // Native ones count in the same place.
+        let mut wire = world.connect();
+        wire.send(&format!(
+            "GET /v1/poll HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer x\r\n\r\n",
+            world.address
+        ));
+        assert_eq!(wire.response().0, 429, "{place}");
+        world.shaken(&json!({ "token": world.token("bob") }));
+        let connect = client.connect(json!({ "advice": { "timeout": 0 } }));
+        assert_eq!(world.bayeux_one(&connect)["successful"], true, "{place}");
+    }
+}

@@ -1,0 +1,100 @@
+// What the clients of CometD and Faye do, as they are, when their session cannot go on: none of them tries
+// for ever, and one that may come back does so by itself.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { CometClient, FayeClient } from './support/bayeux.js';
+import { Front } from './support/front.js';
+import { freePort } from './support/port.js';
+import { Server } from './support/server.js';
+import { until } from './support/until.js';
+
+const SWITCHED_ON = { ENCKE_DIALECTS_BAYEUX: 'true', ENCKE_SESSION_GRACE_S: '1' };
+/** Longer than any pause that these clients make between two tries. */
+const QUIET_MS = 3_000;
+
+const comet = (websocket) => async (url, token) => new CometClient(url, { websocket, token }).open();
+const faye = (transport) => async (url, token) => new FayeClient(url, { transport, token });
+const KINDS = {
+  'CometD by long-polling': comet(false),
+  'CometD over WebSocket': comet(true),
+  'Faye by long-polling': faye('long-polling'),
+  'Faye over WebSocket': faye('websocket'),
+};
+
+/** The way of one client to the server, which can be cut and counts what comes over it. */
+class Way {
+  requests = 0;
+  #front;
+
+  static async to(server) {
+    const way = new Way();
+    way.target = server.port;
+    way.port = await freePort();
+    way.url = `http://127.0.0.1:${way.port}`;
+    await way.mend();
+    return way;
+  }
+
+  mend() {
+    this.#front = new Front(() => (this.requests++, [this.target]));
+    return this.#front.listen(this.port);
+  }
+
+  /** Waits until the client asks for nothing more. */
+  async rests(kind) {
+    await until(`${kind}: it asks no more`, async () => {
+      const before = this.requests;
+      await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+      return this.requests === before;
+    });
+  }
+
+  cut() {
+    return this.#front.close();
+  }
+}
+
+const publish = async (server, channel, data) =>
+  (await server.api('POST', '/api/publish', { channel, data })).with(202);
+
+/** Each kind of client at once, in its own room and with its own user. */
+const each = (work) =>
+  Promise.all(Object.entries(KINDS).map(([kind, open], number) => work({ kind, open, number })));
+
+/** Of a session that is held, and of one that was written down and comes back after a restart. */
+for (const restarts of [false, true]) {
+  const when = restarts ? 'while the server was away' : 'while it listens';
+  test(`tokens are revoked ${when}: clients ask once more and stay away`, { timeout: 60_000 }, async () => {
+    const server = await Server.start({ engine: 'log', env: SWITCHED_ON });
+    const all = await each(async ({ kind, open, number }) => {
+      const way = await Way.to(server);
+      const client = await open(way.url, (await server.login(`user ${number}`)).token);
+      await client.subscribe('/a');
+      await until(`${kind}: it is online`, () => server.isOnline(`user ${number}`));
+      return { kind, way, client, number };
+    });
+    if (restarts) {
+      await Promise.all(all.map(({ way }) => way.cut()));
+      await server.restart('SIGKILL');
+    }
+    for (const { number } of all)
+      (await server.api('POST', '/api/revoke', { user: `user ${number}` })).with(200);
+    if (restarts) await Promise.all(all.map(({ way }) => way.mend()));
+    await Promise.all(
+      all.map(async ({ kind, way, client }) => {
+        if (client instanceof CometClient) {
+          const isDenied = ({ error }) => error === '403:revoked:handshake_denied';
+          await until(`${kind}: it is denied`, () => client.replies.some(isDenied));
+        } else {
+          await until(`${kind}: it is denied`, () => client.client._advice.reconnect === 'none');
+        }
+        await way.rests(kind);
+        await publish(server, '/a', 1);
+        assert.deepEqual(client.data, [], kind);
+        await way.cut();
+      }),
+    );
+    await server.stop();
+  });
+}
