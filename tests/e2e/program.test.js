@@ -325,7 +325,7 @@ describe('the commands', () => {
   }
 
   test('listen that is told to stop closes its session before it ends', async () => {
-    const listener = server.startCli('listen', '--user', 'stopped');
+    const listener = server.startCli('listen', '--user', 'stopped', '--transport', 'sse');
     await server.push({ to: ['stopped'], data: 1 });
     await until('it listens', () => listener.lines.length === 1);
     await listener.kill('SIGINT');

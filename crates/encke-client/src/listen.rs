@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::backoff::{Backoff, jittered, jittered_over, random};
 use crate::event::WireEvent;
-use crate::http::{MAX_ANSWER_BYTES, Query, read_at_most, refused};
+use crate::http::{MAX_ANSWER_BYTES, Query, read_at_most, refused, segment};
 use crate::lines::LineReader;
 use crate::listen_options::{Listen, Transport};
 use crate::session::{Late, SessionHandle, Shared};
@@ -79,7 +79,11 @@ impl Listener {
         let driver = Driver {
             client: client.clone(),
             shared: Arc::clone(&shared),
-            transport: options.transport,
+            transport: match (&options.looks_at, options.transport) {
+                (Some(_), Transport::Poll | Transport::Ws) => Transport::Sse,
+                (_, transport) => transport,
+            },
+            looks_at: options.looks_at,
             device: options.device,
             hold_s: options.hold_s,
             whole: options.whole,
@@ -200,6 +204,8 @@ struct Driver {
     device: Option<String>,
     hold_s: Option<u64>,
     whole: bool,
+    /// At whom an operator looks on.
+    looks_at: Option<String>,
     items: VecDeque<Item>,
     state: State,
     backoff: Backoff,
@@ -412,13 +418,15 @@ impl Driver {
         self.state = match self.transport {
             Transport::Poll => State::Polling(Polling { first: true }),
             Transport::Sse => {
-                let response = stream(&self.client, "/v1/sse", self.query(), "text/event-stream").await?;
+                let path = self.path("/v1/sse")?;
+                let response = stream(&self.client, &path, self.query(), "text/event-stream").await?;
                 streaming(Wire::Sse(response, SseParser::new()))
             }
             Transport::Ndjson => {
                 let mut query = self.query();
                 query.add("as", "ndjson");
-                let response = stream(&self.client, "/v1/stream", query, "application/x-ndjson").await?;
+                let path = self.path("/v1/stream")?;
+                let response = stream(&self.client, &path, query, "application/x-ndjson").await?;
                 streaming(Wire::Ndjson(response, LineReader::default()))
             }
             Transport::Ws => {
@@ -434,9 +442,22 @@ impl Driver {
         Ok(())
     }
 
+    /// Where a stream is asked for, which is `own` for the user's clients.
+    fn path(&self, own: &str) -> Result<String, Error> {
+        let Some(user) = &self.looks_at else { return Ok(own.to_owned()) };
+        Ok(format!("/api/users/{}/messages", segment(user)?))
+    }
+
     /// What a data connection is asked for with.
     fn query(&self) -> Query {
-        let mut query = self.shared.query();
+        let mut query = match &self.looks_at {
+            None => self.shared.query(),
+            Some(_) => {
+                let mut query = Query::default();
+                query.add_some("cursor", self.shared.cursor().as_deref());
+                query
+            }
+        };
         query.add_some("device", self.device.as_deref());
         if !self.whole {
             query.add("form", "short");

@@ -27,6 +27,7 @@ pub struct Listen {
     pub(crate) device: Option<String>,
     pub(crate) hold_s: Option<u64>,
     pub(crate) whole: bool,
+    pub(crate) looks_at: Option<String>,
 }
 
 impl Listen {
@@ -69,6 +70,15 @@ impl Listen {
     #[must_use]
     pub fn device(mut self, name: impl Into<String>) -> Self {
         self.device = Some(name.into());
+        self
+    }
+
+    /// Looks on at this user instead, with a key of the server API (scope `read`) in the place of the token:
+    /// at what waits for the user, and then at each message. Nothing is taken from the user. It comes by SSE,
+    /// or by NDJSON if that is said; channels, devices and sessions have no part in it.
+    #[must_use]
+    pub fn looking_at(mut self, user: impl Into<String>) -> Self {
+        self.looks_at = Some(user.into());
         self
     }
 

@@ -75,14 +75,14 @@ impl Server {
         child.wait_with_output().unwrap()
     }
 
+    /// A command that goes on until it is ended.
+    fn listen(&self, args: &[&str]) -> Running {
+        Running(self.command(args).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
     /// What the user was sent last.
     fn last_data(&self, user: &str) -> Value {
-        let child = self
-            .command(&["listen", "--user", user, "--transport", "poll"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut listener = Running(child);
+        let mut listener = self.listen(&["listen", "--user", user, "--transport", "poll"]);
         let mut line = String::new();
         BufReader::new(listener.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
         serde_json::from_str::<Value>(&line).unwrap()["data"].clone()
@@ -269,8 +269,7 @@ fn one_id_gives_one_push_and_one_message() {
 fn a_push_to_those_who_are_online_leaves_others_out() {
     let server = Server::start();
     objects(&server.run(&["push", "--to", "away", "--data", "0"]));
-    let mut here =
-        Running(server.command(&["listen", "--user", "here"]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut here = server.listen(&["listen", "--user", "here", "--transport", "sse"]);
     let mut tries = 0;
     while objects(&server.run(&["who"])).is_empty() {
         tries += 1;
@@ -281,6 +280,41 @@ fn a_push_to_those_who_are_online_leaves_others_out() {
     let mut line = String::new();
     BufReader::new(here.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("\"data\":1"), "{line}");
+}
+
+#[test]
+fn a_push_that_an_operator_has_looked_at_still_comes_to_the_user() {
+    let server = Server::start();
+    let push = |data: &str| {
+        let pushed = objects(&server.run(&["push", "--to", "alice", "--data", data]));
+        (pushed[0]["id"].as_str().unwrap().to_owned(), pushed[0]["online"].clone())
+    };
+    let state = |id: &str| objects(&server.run(&["receipts", id]))[0]["state"].clone();
+    let (first, _) = push("1");
+    let mut looks_on = server.listen(&["listen", "--user", "alice"]);
+    let mut seen = BufReader::new(looks_on.0.stdout.take().unwrap());
+    let mut next = || {
+        let mut line = String::new();
+        seen.read_line(&mut line).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["data"].clone()
+    };
+    assert_eq!(next(), json!(1), "what waits comes first");
+    let (second, online) = push("2");
+    assert_eq!(online, json!([]), "alice is not online by it");
+    assert_eq!(next(), json!(2), "and then what comes");
+    assert_eq!((state(&first), state(&second)), (json!("queued"), json!("queued")));
+    assert!(objects(&server.run(&["sessions"])).is_empty());
+
+    let mut alice = server.listen(&["listen", "--user", "alice", "--transport", "sse"]);
+    let mut lines = BufReader::new(alice.0.stdout.take().unwrap()).lines();
+    for expected in [json!(1), json!(2)] {
+        let line = lines.next().unwrap().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["data"], expected);
+    }
+    let began = std::time::Instant::now();
+    while state(&second) != json!("delivered") {
+        assert!(began.elapsed().as_secs() < 60, "no receipt of what alice was given");
+    }
 }
 
 #[test]

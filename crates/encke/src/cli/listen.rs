@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use encke_client::{Client, Error, Event, Listen, Listener, SessionHandle, Transport};
 use encke_proto::UserId;
 
-use super::server::ServerArgs;
+use super::server::ApiArgs;
 use super::token::{sign, user};
 use super::{CliError, history, output};
 use crate::auth::Grant;
@@ -17,12 +17,17 @@ use crate::auth::Grant;
 /// How long closing the session may take when the program is told to stop.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Receive as a user: prints messages, one JSON object a line
+/// Print what a user is given, one JSON object a line
+///
+/// With a key of the server API this looks on: at what waits for the user and at what comes, and nothing is
+/// taken from the user. With --token, --channel, --device or --transport, or without a key, it is one of the
+/// user's clients: the user is online by it, and what it prints was delivered.
 ///
 /// Gaps, losses of the connection and the end are told on stderr. SIGINT and SIGTERM close the session.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   encke listen --user alice
+  encke listen --user alice --transport sse
   encke listen --user alice --channel news sport --transport ws
   ENCKE_TOKEN=$(encke token --user alice) encke listen --user alice")]
 pub(crate) struct Args {
@@ -35,15 +40,27 @@ pub(crate) struct Args {
     /// A name for this device: it goes on where it was, whatever other devices of the user were given
     #[arg(long)]
     device: Option<String>,
-    /// How messages come
-    #[arg(long, value_enum, default_value_t = By::Sse)]
-    transport: By,
-    /// The user's token. When not given: signed here if the token secret is configured, else by a login
-    /// without proof, which dev mode allows
+    /// How messages come to a client of the user; sse when not given
+    #[arg(long, value_enum)]
+    transport: Option<By>,
+    /// The user's token. When not given, a client of the user has one that is signed here if the token secret
+    /// is configured, else by a login without proof, which dev mode allows
     #[arg(long, env = "ENCKE_TOKEN", hide_env_values = true)]
     token: Option<String>,
     #[command(flatten)]
-    server: ServerArgs,
+    api: ApiArgs,
+}
+
+impl Args {
+    /// The key to look on with, unless this is to be a client of the user.
+    fn looking_key(&self) -> Result<Option<String>, CliError> {
+        let has_token = self.token.as_deref().is_some_and(|token| !token.is_empty());
+        let as_user = has_token || self.device.is_some() || self.transport.is_some();
+        if as_user || !self.channel.is_empty() {
+            return Ok(None);
+        }
+        self.api.key()
+    }
 }
 
 /// The transports that the client can.
@@ -58,11 +75,14 @@ enum By {
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
     let mut stop = Stop::new()?;
     let current = RefCell::new(None);
-    let mut following = std::pin::pin!(follow(&args, &current));
+    let looking_key = args.looking_key()?;
+    let mut following = std::pin::pin!(follow(&args, looking_key.as_deref(), &current));
     let followed = tokio::select! {
         followed = &mut following => followed,
         () = stop.told() => {
-            let Some(handle) = current.borrow().clone() else { return Ok(()) };
+            let Some(handle) = current.borrow().clone().filter(|_| looking_key.is_none()) else {
+                return Ok(());
+            };
             let closing = tokio::spawn(close(handle));
             // What is already under way is printed while the session closes; then the listener ends by
             // itself, unless closing failed.
@@ -82,7 +102,7 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
             };
         }
     };
-    if matches!(followed, Err(CliError::Output(_))) {
+    if looking_key.is_none() && matches!(followed, Err(CliError::Output(_))) {
         let handle = current.borrow().clone();
         if let Some(handle) = handle {
             close(handle).await;
@@ -93,12 +113,16 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
 
 /// Listens and prints until the session is closed. A token that was made here is made anew when it has
 /// expired.
-async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result<(), CliError> {
+async fn follow(
+    args: &Args,
+    looking_key: Option<&str>,
+    current: &RefCell<Option<SessionHandle>>,
+) -> Result<(), CliError> {
     let transport = match args.transport {
-        By::Poll => Transport::Poll,
-        By::Sse => Transport::Sse,
-        By::Ndjson => Transport::Ndjson,
-        By::Ws => Transport::Ws,
+        Some(By::Poll) => Transport::Poll,
+        Some(By::Sse) | None => Transport::Sse,
+        Some(By::Ndjson) => Transport::Ndjson,
+        Some(By::Ws) => Transport::Ws,
     };
     let renewable = args.token.as_deref().is_none_or(str::is_empty);
     let mut was_open = false;
@@ -108,11 +132,14 @@ async fn follow(args: &Args, current: &RefCell<Option<SessionHandle>>) -> Result
         if let Some(device) = &args.device {
             listen = listen.device(device);
         }
+        if looking_key.is_some() {
+            listen = listen.looking_at(args.user.as_str());
+        }
         let before = current.borrow().clone();
         if let Some((session, cursor)) = before.and_then(|handle| handle.session().zip(handle.cursor())) {
             listen = listen.session(session).cursor(cursor);
         }
-        let mut listener = client(args).await?.listen(listen);
+        let mut listener = client(args, looking_key).await?.listen(listen);
         current.replace(Some(listener.handle()));
         let mut is_open = false;
         let printed = print(&mut listener, was_open, &mut is_open).await;
@@ -139,8 +166,11 @@ async fn close(handle: SessionHandle) -> bool {
     false
 }
 
-async fn client(args: &Args) -> Result<Client, CliError> {
-    let address = args.server.address();
+async fn client(args: &Args, looking_key: Option<&str>) -> Result<Client, CliError> {
+    let address = args.api.server().address();
+    if let Some(key) = looking_key {
+        return Ok(Client::new(address, key)?);
+    }
     if let Some(token) = args.token.as_deref().filter(|token| !token.is_empty()) {
         if let Some(other) = claimed_user(token).filter(|user| user != args.user.as_str()) {
             return Err(CliError::Usage(format!(
@@ -150,7 +180,7 @@ async fn client(args: &Args) -> Result<Client, CliError> {
         }
         return Ok(Client::new(address, token)?);
     }
-    let config = args.server.config()?;
+    let config = args.api.server().config()?;
     if let Some(secret) = &config.token_secret {
         let signed =
             sign(&config, secret, args.user.clone(), Grant::of(args.channel.clone()), Grant::none(), None)?;

@@ -86,16 +86,25 @@ impl ServerArgs {
 impl ApiArgs {
     /// The server API with the key that was given or found.
     pub(crate) fn api(&self) -> Result<Api, CliError> {
+        let hint = "set ENCKE_API_KEY or give --api-key-file (a server in dev mode keeps it in dev-keys.json in its data directory, see ENCKE_DATA)";
+        let key = self.key()?.ok_or(CliError::NoKey { key: "api_key", hint })?;
+        Ok(Api::new(self.server.address(), &key)?)
+    }
+
+    /// Where the server is.
+    pub(crate) fn server(&self) -> &ServerArgs {
+        &self.server
+    }
+
+    /// The key that was given or found.
+    pub(crate) fn key(&self) -> Result<Option<String>, CliError> {
         let given = self.api_key.clone().filter(|key| !key.is_empty());
         let file = self.api_key_file.as_deref().filter(|path| !path.as_os_str().is_empty());
-        let key = match (given, file) {
-            (Some(key), _) => Some(key),
-            (None, Some(file)) => Some(read_key(file)?),
-            (None, None) => self.found_key()?,
-        };
-        let hint = "set ENCKE_API_KEY or give --api-key-file (a server in dev mode keeps it in dev-keys.json in its data directory, see ENCKE_DATA)";
-        let key = key.ok_or(CliError::NoKey { key: "api_key", hint })?;
-        Ok(Api::new(self.server.address(), &key)?)
+        match (given, file) {
+            (Some(key), _) => Ok(Some(key)),
+            (None, Some(file)) => read_key(file).map(Some),
+            (None, None) => self.found_key(),
+        }
     }
 
     fn found_key(&self) -> Result<Option<String>, CliError> {

@@ -41,6 +41,26 @@ fn listen_prints_lines_and_closes_its_session_when_it_is_told_to_stop() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn listen_of_an_operator_looks_on_and_has_no_session_to_close() {
+    let program = Program::new();
+    let (address, asked) = play(|_| (200, STREAM.into()));
+    let args = ["listen", "--server", &address, "--user", "a/b"];
+    let (mut child, mut lines) = start(program.command(&args).env("ENCKE_API_KEY", "k1"));
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.ends_with("\"type\":\"message\",\"data\":{\"n\":1.0}}\n"), "{line}");
+    let data = asked.recv().unwrap();
+    assert!(
+        data.line.contains("GET /api/users/a%2Fb/messages ") && data.head.contains("Bearer k1"),
+        "{data:?}"
+    );
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(asked.try_recv().is_err(), "nothing is closed");
+}
+
 #[test]
 fn listen_goes_on_by_websocket_where_it_was() {
     let program = Program::new();
