@@ -264,6 +264,34 @@ describe('with 100,000 users', () => {
     await context.close();
   });
 
+  test('what is pushed to a user is shown at once, and not live when it is too much', async () => {
+    const { page, context, errors } = await open(browser, server);
+    const user = 'amelia-000020';
+    await go(page, `#/users/${user}`);
+    await says(page, '#user-live', /^live$/);
+    await page.waitForSelector('[data-push-of-user="push-0"]');
+    server.tell(user, 2, { text: 'while one looks' });
+    // The history of this server does not have it.
+    await says(page, '#user-pushes li:first-child', /while one looks/);
+    let offset = 3;
+    await until('it is not live any more', () => {
+      server.tell(user, offset++, 'x'.repeat(1000));
+      return server.looks.get(user).size === 0;
+    });
+    await says(page, '#user-live', /too much/);
+    assert.ok((await page.$$('#user-pushes li')).length <= 20);
+    await says(page, '#user-live', /^live$/);
+    // One connection is held as long as it is shown.
+    assert.equal(server.looks.get(user).size, 1);
+    await go(page, '#/users/amelia-000030');
+    await says(page, '#user-live', /^live$/);
+    assert.equal(server.looks.get(user).size, 0);
+    await go(page, '#/users');
+    await until('nothing is held', () => server.looks.get('amelia-000030').size === 0);
+    assert.deepEqual(errors, []);
+    await context.close();
+  });
+
   for (const [size, viewport] of Object.entries(SIZES)) {
     test(`each state can be used by everybody who has a ${size}`, async () => {
       // The strict policy keeps the checker out as well.
@@ -388,6 +416,25 @@ describe('before a real server', () => {
     await go(page, '#/pushes');
     await picture(page, 'console-pushes', { fullPage: true });
     assert.deepEqual(dialogs, []);
+    await context.close();
+  });
+
+  test('what is pushed to a user comes live, and is taken from nobody', async () => {
+    const waits = await server.push({ to: ['olga'], data: 'it waits' });
+    const { page, context } = await openConsole(browser, server);
+    await go(page, '#/users/olga');
+    await says(page, '#user-live', /^live$/);
+    await says(page, '#user-pushes', /it waits/);
+    const comes = await server.push({ to: ['olga'], data: 'it comes' });
+    await says(page, '#user-pushes li:first-child', /it comes/);
+    assert.equal(await server.isOnline('olga'), false);
+    for (const { id } of [waits, comes]) assert.equal((await server.receipts(id)).olga, 'queued');
+    const { messages } = await (await server.login('olga')).take(2);
+    assert.deepEqual(
+      messages.map(({ data }) => data),
+      ['it waits', 'it comes'],
+    );
+    await until('both are delivered', async () => (await server.receipts(comes.id)).olga === 'delivered');
     await context.close();
   });
 

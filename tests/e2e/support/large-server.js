@@ -49,6 +49,8 @@ export class LargeServer {
   failing = null;
   /** Set to an address, what is posted there is done, and its answer is lost. */
   losing = '';
+  /** Who looks on at each user. @type {Map<string, Set<any>>} */
+  looks = new Map();
   /** What was posted and deleted. @type {{method: string, path: string, body?: any}[]} */
   changes = [];
   #http;
@@ -118,11 +120,34 @@ export class LargeServer {
     let answer = url.pathname.startsWith('/api/')
       ? await this.#api(request, url)
       : await this.#file(url.pathname);
+    if (answer.held) return this.#hold(request, response, answer.held);
     if (!Buffer.isBuffer(answer.body))
       answer = { type: 'application/json', ...answer, body: Buffer.from(JSON.stringify(answer.body)) };
     this.asked.push({ method: request.method, url: request.url, bytes: answer.body.length });
     response.writeHead(answer.status ?? 200, { 'content-type': answer.type, 'content-security-policy': CSP });
     response.end(answer.body);
+  }
+
+  #hold(request, response, user) {
+    const look = { response, asked: { method: request.method, url: request.url, bytes: 0 } };
+    this.asked.push(look.asked);
+    this.looks.set(user, (this.looks.get(user) ?? new Set()).add(look));
+    response.on('close', () => this.looks.get(user).delete(look));
+    response.writeHead(200, { 'content-type': 'application/x-ndjson', 'content-security-policy': CSP });
+    this.#tell(look, { event: 'open', session: 's', cursor: '1~k3x9', heartbeat_s: 20 });
+  }
+
+  #tell(look, event) {
+    const line = `${JSON.stringify(event)}\n`;
+    look.asked.bytes += line.length;
+    look.response.write(line);
+  }
+
+  /** Tells those who look on at a user of a message. */
+  tell(user, offset, data) {
+    const place = { channel: `@${user}`, offset, epoch: 'k3x9', time: time(0) };
+    const event = { event: 'message', id: `live-${offset}`, ...place, type: 'message', data };
+    for (const look of this.looks.get(user) ?? []) this.#tell(look, event);
   }
 
   async #file(pathname) {
@@ -162,6 +187,7 @@ export class LargeServer {
     }
     switch (noun) {
       case 'users':
+        if (part === 'messages') return { held: name };
         return name ? this.#user(name) : this.#users(asked, limit);
       case 'sessions':
         return { body: { sessions: this.#sessions(asked.user), next: null } };

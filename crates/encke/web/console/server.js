@@ -6,6 +6,10 @@
 const BASE = new URL('../..', import.meta.url).pathname.replace(/\/$/, '');
 /** An answer that takes longer will not come. */
 const ANSWER_MAX_MS = 20_000;
+/** A held answer that says nothing for longer is dead: the server breaks its silence every 20 s. */
+const SILENCE_MAX_MS = 50_000;
+/** The longest line of a held answer. */
+const LINE_MAX_CHARACTERS = 1_000_000;
 /** What a proxy says when the server behind it is not there. */
 const GATEWAY = [502, 504];
 
@@ -35,9 +39,44 @@ export class Server extends EventTarget {
 
   /** @param {string} path @param {Record<string, unknown>} [query] without what is undefined */
   get(path, query = {}) {
-    const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== '');
-    const parameters = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
-    return this.#ask('GET', path + (given.length ? `?${parameters}` : ''));
+    return this.#ask('GET', path + queryOf(query));
+  }
+
+  /**
+   * Reads the lines of an answer that is held, until it ends or is aborted.
+   * @param {string} path @param {Record<string, unknown>} query
+   * @param {AbortController} held
+   * @param {(event: any, bytes: number) => void} take
+   */
+  async follow(path, query, held, take) {
+    const used = this.key;
+    this.requests++;
+    let timer = setTimeout(() => held.abort(), ANSWER_MAX_MS);
+    try {
+      const response = await fetch(BASE + path + queryOf(query), {
+        headers: { authorization: `Bearer ${used}` },
+        credentials: 'omit',
+        cache: 'no-store',
+        signal: held.signal,
+      });
+      if (!response.ok || !response.body) throw this.#refusal(response.status, await response.text(), used);
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = '';
+      for (;;) {
+        clearTimeout(timer);
+        timer = setTimeout(() => held.abort(), SILENCE_MAX_MS);
+        const { value, done } = await reader.read();
+        if (done) return;
+        this.bytes += value.length;
+        const lines = (rest + value).split('\n');
+        rest = lines.pop() ?? '';
+        if (rest.length > LINE_MAX_CHARACTERS) throw new ApiError(0, 'too_long', 'A line is too long.');
+        for (const line of lines) if (line) take(JSON.parse(line), line.length);
+      }
+    } finally {
+      clearTimeout(timer);
+      held.abort();
+    }
   }
 
   /** @param {string} path @param {unknown} body */
@@ -76,9 +115,21 @@ export class Server extends EventTarget {
     this.bytes += text.length;
     const answer = parsed(text);
     if (response.ok && answer) return answer;
-    if (response.status === 401 && used === this.key) this.dispatchEvent(new Event('refused'));
-    throw errorOf(response.status, answer);
+    throw this.#refusal(response.status, text, used);
   }
+
+  /** @param {number} status @param {string} text @param {string} used the key */
+  #refusal(status, text, used) {
+    if (status === 401 && used === this.key) this.dispatchEvent(new Event('refused'));
+    return errorOf(status, parsed(text));
+  }
+}
+
+/** @param {Record<string, unknown>} query without what is undefined */
+function queryOf(query) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== '');
+  const parameters = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+  return given.length ? `?${parameters}` : '';
 }
 
 /** @param {string} text */

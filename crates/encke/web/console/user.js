@@ -1,20 +1,18 @@
 /** One user: sessions, what was pushed, and what an operator may do about it. Not the list of users. */
 import { at, button, keep, make, problem, setText } from './dom.js';
 import { ago, clock, count, moment } from './format.js';
-import { placeOf } from './places.js';
 import { ask } from './question.js';
-import { what } from './receipts.js';
 import { path } from './server.js';
+import { UserPushes } from './user-pushes.js';
 import { closeSessions } from './users.js';
 
 const EVERY_MS = 2500;
-const PUSHES_EVERY_MS = 6000;
 const SESSIONS_MAX = 50;
-const PUSHES_SHOWN = 20;
 
 export class User {
   #server;
   #pace;
+  #pushes;
   #id = '';
   /** @type {any[]} */
   #tasks = [];
@@ -26,6 +24,7 @@ export class User {
   constructor(server, pace, selection) {
     this.#server = server;
     this.#pace = pace;
+    this.#pushes = new UserPushes(server, pace);
     at('user-push').addEventListener('click', () => {
       selection.only([this.#id]);
       at('to-selected').checked = true;
@@ -44,19 +43,20 @@ export class User {
     setText(at('user-name'), id);
     setText(at('user-about'), '');
     setText(at('said'), '');
-    for (const list of ['user-sessions', 'user-pushes']) at(list).replaceChildren();
+    at('user-sessions').replaceChildren();
     problem('user-error');
     const failed = (/** @type {Error} */ error) => problem('user-error', error.message);
     this.#tasks = [
       this.#pace.every(EVERY_MS, () => this.#refreshUser(), failed),
       this.#pace.every(EVERY_MS, () => this.#refreshSessions(), failed),
-      this.#pace.every(PUSHES_EVERY_MS, () => this.#refreshPushes(), failed),
     ];
+    this.#pushes.show(id, failed);
   }
 
   hide() {
     this.#id = '';
     for (const task of this.#tasks) task.stop();
+    this.#pushes.hide();
   }
 
   async #refreshUser() {
@@ -102,15 +102,6 @@ export class User {
     );
   }
 
-  async #refreshPushes() {
-    const id = this.#id;
-    const asked = { before: 'latest', limit: PUSHES_SHOWN };
-    const { messages } = await this.#server.get(path`/api/channels/${`@${id}`}/history`, asked);
-    if (id !== this.#id) return;
-    at('user-pushes-empty').hidden = messages.length > 0;
-    keep(at('user-pushes'), messages.toReversed(), (message) => message.id, createPush);
-  }
-
   /**
    * Does something, and looks at what came of it. Another user may be shown before that is over.
    * @param {(id: string) => Promise<unknown>} action to the user who is shown when it begins
@@ -124,6 +115,7 @@ export class User {
       if (id === this.#id) problem('user-error', /** @type {Error} */ (error).message);
     }
     for (const task of this.#tasks) task.soon();
+    this.#pushes.soon();
   }
 
   /** @param {string} id @param {string} session */
@@ -202,15 +194,4 @@ function updateSession(row, { transport, since, lag, channels, connected, node }
     own.join(', '),
   ];
   setText(row.querySelector('.about'), about.filter(Boolean).join(' · '));
-}
-
-/** @param {any} message */
-function createPush({ id, url, data, time }) {
-  const text = url ?? (typeof data === 'string' ? data : JSON.stringify(data));
-  return make(
-    'li',
-    { 'data-push-of-user': id },
-    make('div', {}, what(text), make('p', { class: 'quiet' }, moment(time))),
-    make('a', { class: 'button small', href: placeOf('pushes', id) }, 'Receipts'),
-  );
 }
