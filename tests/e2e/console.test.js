@@ -140,6 +140,35 @@ describe('with 100,000 users', () => {
     await context.close();
   });
 
+  test('how a page answers is said as its address is typed, where that is allowed', async () => {
+    const { page, context } = await open(browser, server);
+    const asked = (from) => server.asked.slice(from).filter(({ url }) => url === '/api/check-url').length;
+    const from = server.asked.length;
+    await page.fill('#push-url', 'https://example.com/first');
+    await until('it is refused', () => asked(from) === 1);
+    await page.reload();
+    await page.waitForSelector('#desk:not([hidden])');
+    const answers = [
+      [{ reached: true, status: 200, frames: 'none' }, /forbids frames/],
+      [{ reached: true, status: 404, frames: 'all' }, /answers 404/],
+      [{ reached: false, problem: 'not_public' }, /not public/],
+      [{ reached: true, status: 200, frames: 'all' }, /answers 200, and may stand in a frame\.$/],
+    ];
+    for (const [n, [checked, words]] of answers.entries()) {
+      server.checked = checked;
+      await page.fill('#push-url', `https://example.com/${n}`);
+      await says(page, '#url-check', words);
+    }
+    // What is typed is checked when it is typed, and not letter by letter.
+    const before = server.asked.length;
+    await page.fill('#push-url', '');
+    await page.type('#push-url', 'https://example.com/typed');
+    await says(page, '#url-check', /answers 200/);
+    assert.ok(asked(before) < 5, `${asked(before)} requests`);
+    server.checked = null;
+    await context.close();
+  });
+
   test('names that are pasted are looked up before a push makes users of them', async () => {
     const { page, context } = await open(browser, server);
     server.reached.clear();

@@ -334,6 +334,17 @@ describe('the commands', () => {
     assert.equal(await server.isOnline('stopped'), false);
   });
 
+  test('check-url says how a page answers the server, which has to allow that', async () => {
+    failed(await server.cli('check-url', server.url), 1, 'url_checks');
+    const checking = await Server.start({ engine: 'memory', env: { ENCKE_URL_CHECKS: 'any' } });
+    try {
+      const [checked] = done(await checking.cli('check-url', `${server.url}/console`)).objects;
+      assert.deepEqual([checked.status, checked.frames, checked.frame_ancestors], [200, 'none', "'none'"]);
+    } finally {
+      await checking.stop();
+    }
+  });
+
   test('push --wait shows receipts as they come in, until each is settled', async () => {
     const push = server.startCli('push', '--to', 'wait-a', 'wait-b', '--data', '1', '--wait');
     try {

@@ -8,7 +8,8 @@ use crate::publish::PublishAnswer;
 use crate::push_many::{PushesAnswer, PushesBody};
 use crate::{
     Accepted, AcceptedOne, Channels, Error, History, HooksStatus, Matching, Nodes, Page, PastPushes,
-    Presence, Publish, Published, Push, PushStream, ReceiptState, Receipts, Sessions, Stats, User, Users,
+    Presence, Publish, Published, Push, PushStream, ReceiptState, Receipts, Sessions, Stats, UrlChecked,
+    User, Users,
 };
 
 /// A backend's way to the server. Cheap to clone; clones share their connections.
@@ -164,6 +165,15 @@ impl Api {
     pub async fn cancel(&self, push: &str) -> Result<u64, Error> {
         let answer: CancelAnswer = self.http.delete(&format!("/api/push/{}", segment(push)?)).await?;
         Ok(answer.cancelled)
+    }
+
+    /// How a page answers the server that is to be pushed, and whether it may stand in a frame.
+    ///
+    /// # Errors
+    /// `forbidden` unless the server is set to check pages, what else it refuses, and not being able to reach
+    /// it.
+    pub async fn check_url(&self, url: &str) -> Result<UrlChecked, Error> {
+        self.http.post("/api/check-url", &serde_json::json!({ "url": url })).await
     }
 
     /// Publishes to one channel or several.

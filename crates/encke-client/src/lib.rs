@@ -60,6 +60,7 @@ mod socket;
 pub mod sse;
 mod stats;
 mod token_source;
+mod url_checked;
 
 pub use api::{Api, CloseTarget, RevokeTarget};
 pub use client::{Client, Login};
@@ -80,3 +81,4 @@ pub use push_many::AcceptedOne;
 pub use push_stream::{PushResults, PushSender, PushStream};
 pub use session::SessionHandle;
 pub use stats::{Lately, Latency, Node, Nodes, Rates, SilentNode, Stats, Totals};
+pub use url_checked::UrlChecked;

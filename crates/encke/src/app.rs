@@ -34,6 +34,7 @@ use crate::{
     supervisor::Supervisor,
     traces::Tracer,
     unfinished::Unfinished,
+    url_checks::UrlChecks,
 };
 
 /// How many requests may look through all users or channels at a time on this node; others wait.
@@ -48,6 +49,9 @@ pub enum AppError {
     /// The application cannot be asked.
     #[error("`hooks`: {0}")]
     Hooks(#[from] ClientError),
+    /// No page can be asked for.
+    #[error("`url_checks`: {0}")]
+    UrlChecks(#[from] reqwest::Error),
     /// There is no randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -89,6 +93,8 @@ pub struct App {
     pub push_history: Arc<PushHistory>,
     /// How far pushes have come, counted.
     pub push_totals: PushTotals,
+    /// How pages answer, for those who push them, if that is allowed.
+    pub url_checks: Option<UrlChecks>,
     /// What is counted.
     pub metrics: &'static Metrics,
     /// Whether all parts are at work.
@@ -176,7 +182,9 @@ impl App {
         let (metrics, reloads) = (Metrics::global(), Reloads::new(&config));
         let rate_limits = Arc::new(RateLimits::new(&config.limits));
         let new_channels = Arc::new(NewChannels::new(config.max_new_channels_per_hour));
+        let url_checks = UrlChecks::of(config.url_checks)?;
         Ok(Arc::new(Self {
+            url_checks,
             looks: Looks::new(Arc::clone(auth.api_keys()), Arc::clone(&clock), shards.clone()),
             rate_limits,
             config,

@@ -23,6 +23,7 @@ pub mod dialects;
 pub mod engines;
 mod extractors;
 mod file_thread;
+pub mod frame_policy;
 mod freed_memory;
 mod health;
 mod history;
@@ -61,6 +62,7 @@ pub mod supervisor;
 pub mod traces;
 pub mod transports;
 pub mod unfinished;
+pub mod url_checks;
 mod validation;
 pub mod wire;
 

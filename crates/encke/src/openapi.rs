@@ -69,7 +69,7 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
         server_api::close::close, server_api::revoke::revoke, server_api::channels::channels,
         server_api::history::history,
         server_api::presence::presence, server_api::deletion::user, server_api::deletion::channel,
-        server_api::cancellation::cancel,
+        server_api::cancellation::cancel, server_api::check_url::check_url,
         openapi, asyncapi::asyncapi, health::metrics, health::healthz, health::readyz,
         pages::demo, pages::console, pages::client, pages::client_classic, pages::client_file, pages::asset,
         pages::console_asset,

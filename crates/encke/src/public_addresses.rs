@@ -1,10 +1,7 @@
 //! Which addresses are public, and names looked up for those alone. It is looked at what a name leads to
 //! whenever it is connected to: what it led to before says nothing (DNS rebinding).
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -51,6 +48,11 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
 }
 
+/// A name has no public address.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} has no public address, and others are not permitted")]
+pub struct NotPublic(String);
+
 /// Looks names up, and forgets what is not public of what is found.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PublicAddresses;
@@ -62,11 +64,7 @@ impl Resolve for PublicAddresses {
             let public: Vec<SocketAddr> =
                 found.into_iter().filter(|address| is_public(address.ip())).collect();
             if public.is_empty() {
-                let error = io::Error::other(format!(
-                    "{} has no public address; hooks.allow_private permits others",
-                    name.as_str()
-                ));
-                return Err(error.into());
+                return Err(NotPublic(name.as_str().to_owned()).into());
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })

@@ -113,6 +113,7 @@ pub(crate) fn routes() -> Vec<Route> {
         api_get("/api/push/{id}", get(server_api::receipts::receipts)),
         api_get("/api/pushes", get(server_api::pushes::pushes)),
         api_delete("/api/push/{id}", delete(server_api::cancellation::cancel)),
+        api_post("/api/check-url", post(server_api::check_url::check_url)),
         api_post("/api/publish", post(server_api::publish::publish)),
         api_get("/api/users", get(server_api::users::users)),
         api_get("/api/users/{user}", get(server_api::users::user)),

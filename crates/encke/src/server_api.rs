@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod cancellation;
 pub(crate) mod channels;
+pub(crate) mod check_url;
 pub(crate) mod close;
 pub(crate) mod deletion;
 pub(crate) mod history;

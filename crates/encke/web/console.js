@@ -3,6 +3,7 @@
  * that comes from outside is shown as text nodes; an address becomes a link only when it is http or https.
  */
 import { Access } from './console/access.js';
+import { AddressCheck } from './console/address-check.js';
 import { Channel } from './console/channel.js';
 import { Channels } from './console/channels.js';
 import { Composer } from './console/composer.js';
@@ -39,6 +40,7 @@ const places = new Places({
   'pushes:one': new OnePush(server, pace),
   nodes: new Nodes(server, pace),
 });
+const addressCheck = new AddressCheck(server);
 new Composer(server, selection, (sent, text) => {
   log.add(sent, text);
   feed.soon();
@@ -66,6 +68,7 @@ async function openGate(key, isLasting) {
   server.key = key;
   try {
     await server.get('/api/users', { limit: 1 });
+    addressCheck.reset();
     access.keep(key, isLasting);
     at('key').value = '';
     at('gate').hidden = true;

@@ -49,6 +49,8 @@ export class LargeServer {
   failing = null;
   /** Set to an address, what is posted there is done, and its answer is lost. */
   losing = '';
+  /** What is said of every page that is checked; without it that is not allowed. @type {any} */
+  checked = null;
   /** Who looks on at each user. @type {Map<string, Set<any>>} */
   looks = new Map();
   /** What was posted and deleted. @type {{method: string, path: string, body?: any}[]} */
@@ -177,6 +179,10 @@ export class LargeServer {
       let text = '';
       for await (const chunk of request) text += chunk;
       const body = JSON.parse(text);
+      if (noun === 'check-url')
+        return this.checked
+          ? { body: { url: body.url, ...this.checked } }
+          : refused(403, 'forbidden', 'this server checks no pages');
       this.changes.push({ method: 'POST', path: url.pathname, body });
       const answer = this.#post(noun, body);
       return this.losing === url.pathname ? { status: 502, body: {} } : answer;

@@ -7,6 +7,7 @@
 mod cancel;
 mod channels;
 mod check_config;
+mod check_url;
 mod close;
 mod completions;
 mod config;
@@ -84,6 +85,7 @@ enum Command {
     Receipts(receipts::Args),
     Pushes(pushes::Args),
     Cancel(cancel::Args),
+    CheckUrl(check_url::Args),
     Channels(channels::Args),
     History(history::Args),
     Delete(delete::Args),
@@ -142,6 +144,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Revoke(args) => block_on(revoke::run(args)),
         Command::Receipts(args) => block_on(receipts::run(args)),
         Command::Pushes(args) => block_on(pushes::run(args)),
+        Command::CheckUrl(args) => block_on(check_url::run(args)),
         Command::Cancel(args) => block_on(cancel::run(args)),
         Command::Channels(args) => block_on(channels::run(args)),
         Command::History(args) => block_on(history::run(args)),

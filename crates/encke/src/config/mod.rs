@@ -44,6 +44,7 @@ mod shown;
 mod slow;
 mod traces;
 mod unknown;
+mod url_checks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -85,6 +86,7 @@ pub(crate) use shown::{Shown, shown};
 pub use slow::{Slow, SlowPolicy};
 pub use traces::Traces;
 pub(crate) use unknown::unknown_variables;
+pub use url_checks::UrlChecks;
 
 /// For how long browsers are told to use https alone, unless something else is said: a year, in seconds.
 const HSTS_S: u64 = YEAR_S;
@@ -199,6 +201,10 @@ settings! {
         /// path is a prefix that ends at a `/`. Empty: every page.
         #[serde(deserialize_with = "layers::allow_list")]
         url_allow_list: AllowList = [] => list();
+        /// Which pages are asked for when an operator wants to know how one answers that is to be pushed, and
+        /// whether it may stand in a frame: "off": none; "public": those at addresses that all of the
+        /// Internet reaches alike; or "any": what this machine reaches, too, its own services among it.
+        url_checks: UrlChecks = "off" => word(&["off", "public", "any"]);
         /// How many connections at once. Some more are taken for probes and operators alone.
         max_connections: u64 = 100_000 => number(1, 10_000_000);
         /// How many connections at once from one address; 0 is no bound. A reverse proxy is one address,

@@ -503,6 +503,8 @@ fn is_refused_here(target: &str, code: &str) -> bool {
     match code {
         // By an id alone no user logs in, and one of the two for `/v1/ws` asks for no WebSocket.
         "login_disabled" | "upgrade_required" => true,
+        // No page is asked for unless that is set.
+        "forbidden" => target == "/api/check-url",
         // A build without Node has no classic script.
         "not_found" => target == "/client.global.js",
         _ => false,

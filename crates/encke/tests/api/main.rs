@@ -3,6 +3,7 @@
 
 mod bodies;
 mod cancellation;
+mod check_url;
 mod control;
 mod cookies;
 mod cors;

@@ -40,6 +40,7 @@ const COMMANDS: &[&str] = &[
     "restore",
     "store",
     "check-config",
+    "check-url",
     "config",
     "completions",
     "man",
