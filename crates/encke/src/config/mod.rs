@@ -207,8 +207,8 @@ settings! {
         url_checks: UrlChecks = "off" => word(&["off", "public", "any"]);
         /// How many connections at once. Some more are taken for probes and operators alone.
         max_connections: u64 = 100_000 => number(1, 10_000_000);
-        /// How many connections at once from one address; 0 is no bound. A reverse proxy is one address,
-        /// unless it is one of `trusted_proxies`.
+        /// How many connections at once from one address (a /64 of IPv6); 0 is no bound. A reverse proxy is
+        /// one address, unless it is one of `trusted_proxies`.
         max_connections_per_address: Option<u64>
             => number(0, 10_000_000).unset("10000, and no bound for this machine itself").sample("10000");
         /// How many connections at once with requests that do not wait. Some more are taken for probes and

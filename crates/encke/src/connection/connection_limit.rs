@@ -1,5 +1,6 @@
-//! The connection limit: open sockets in all and by address, with a reserve for operators. It counts sockets
-//! only; requests and sessions have limits of their own.
+//! The connection limit: open sockets in all and by client, with a reserve for operators. It counts sockets
+//! only; requests and sessions have limits of their own. A client is known by its address: one of IPv4, or a
+//! /64 of IPv6, of which it has as many addresses as it likes.
 
 use std::{
     net::IpAddr,
@@ -12,6 +13,7 @@ use std::{
 use encke_hub::{Index, Keyed, Slab};
 
 use super::{ListenerRole, Peer, TrustedProxies};
+use crate::rate_limits::network;
 
 /// The limit by address where none is configured.
 pub const PER_ADDRESS_MAX: usize = 10_000;
@@ -21,7 +23,7 @@ pub const RESERVED_MAX: usize = 64;
 /// How many of those from one address.
 pub const RESERVED_PER_ADDRESS_MAX: u16 = 16;
 
-/// How many sockets may be open, in all and from one address.
+/// How many sockets may be open, in all and from one client.
 #[derive(Debug)]
 pub struct ConnectionLimit {
     max: usize,
@@ -52,13 +54,22 @@ pub struct ConnectionLimits {
     pub proxies: TrustedProxies,
 }
 
-/// Those from whom sockets are open; there may be as many as sockets.
+/// Those from whom sockets are open.
 #[derive(Debug, Default)]
 struct Addresses {
-    counts: Slab<Address>,
-    index: Index,
+    /// Each address; there may be as many as sockets.
+    each: Tally,
+    /// The networks of those of IPv6.
+    networks: Tally,
     /// How many have a reserved place.
     reserved: usize,
+}
+
+/// How many sockets each has.
+#[derive(Debug, Default)]
+struct Tally {
+    counts: Slab<Address>,
+    index: Index,
 }
 
 #[derive(Debug)]
@@ -70,25 +81,49 @@ struct Address {
     open: u32,
 }
 
-impl Addresses {
-    /// The place of an address, which is made if it has none.
-    fn place(&mut self, address: IpAddr) -> u32 {
-        let Self { counts, index, .. } = self;
+/// What an address of IPv6 is counted with; one of IPv4 is a client by itself.
+fn shared(address: IpAddr) -> Option<IpAddr> {
+    Some(network(address)).filter(IpAddr::is_ipv6)
+}
+
+impl Tally {
+    /// The place of an address, if it has one.
+    fn find(&self, address: IpAddr) -> Option<u32> {
+        self.index.find(&self.counts, &address).map(|key| key.index)
+    }
+
+    /// How many an address has, and how many of these in reserved places.
+    fn of(&self, address: IpAddr) -> (usize, u16) {
+        let known = self.find(address).and_then(|place| self.counts.at(place));
+        known.map_or((0, 0), |known| (known.open as usize, known.reserved))
+    }
+
+    /// One socket more. Its place, which is made if there is none.
+    fn enter(&mut self, address: IpAddr, reserved: bool) -> u32 {
+        let Self { counts, index } = self;
         let key = index.find(counts, &address).unwrap_or_else(|| {
             let key = counts.insert(Address { address, reserved: 0, open: 0 });
             index.insert(counts, &address, key);
             key
         });
+        if let Some(known) = counts.get_mut(key) {
+            if reserved {
+                known.reserved += 1;
+            } else {
+                known.open += 1;
+            }
+        }
         key.index
     }
 
-    /// One socket less at a place. An address stays there as long as a client has a permit from it.
-    fn leave(&mut self, place: u32, reserved: bool) {
-        let Self { counts, index, reserved: all_reserved } = self;
-        let Some(known) = counts.at_mut(place) else { return };
+    /// One socket less at a place. Whose it is. An address stays there as long as a client has a permit from
+    /// it.
+    fn leave(&mut self, place: u32, reserved: bool) -> Option<IpAddr> {
+        let Self { counts, index } = self;
+        let known = counts.at_mut(place)?;
+        let address = known.address;
         if reserved {
             known.reserved -= 1;
-            *all_reserved -= 1;
         } else {
             known.open -= 1;
         }
@@ -100,6 +135,38 @@ impl Addresses {
             index.remove(&gone.address, key);
             index.fit::<_, IpAddr>(counts);
         }
+        Some(address)
+    }
+}
+
+impl Addresses {
+    /// How many the client at an address has, and how many of these in reserved places.
+    fn of(&self, address: IpAddr) -> (usize, u16) {
+        shared(address).map_or_else(|| self.each.of(address), |network| self.networks.of(network))
+    }
+
+    /// One socket more from an address. Its place.
+    fn enter(&mut self, address: IpAddr, reserved: bool) -> u32 {
+        if let Some(network) = shared(address) {
+            self.networks.enter(network, reserved);
+        }
+        self.reserved += usize::from(reserved);
+        self.each.enter(address, reserved)
+    }
+
+    /// One socket less at a place.
+    fn leave(&mut self, place: u32, reserved: bool) {
+        let Some(address) = self.each.leave(place, reserved) else { return };
+        self.reserved -= usize::from(reserved);
+        if let Some(network) = shared(address).and_then(|network| self.networks.find(network)) {
+            self.networks.leave(network, reserved);
+        }
+    }
+
+    /// Whether nothing is kept of any.
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.each.counts.is_empty() && self.networks.counts.is_empty() && self.reserved == 0
     }
 }
 
@@ -156,7 +223,7 @@ impl Permit {
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         let addresses = self.connection_limit.lock();
-        addresses.counts.at(self.address.load(Ordering::Relaxed)).map(|known| known.address)
+        addresses.each.counts.at(self.address.load(Ordering::Relaxed)).map(|known| known.address)
     }
 
     /// Lets it count for the client whose request a proxy passes on. False if that one has too many; then it
@@ -164,20 +231,17 @@ impl Permit {
     #[must_use]
     pub fn move_to(&self, client: IpAddr) -> bool {
         let mut addresses = self.connection_limit.lock();
-        let known = addresses.index.find(&addresses.counts, &client);
         let now = self.address.load(Ordering::Relaxed);
-        if known.is_some_and(|known| known.index == now) {
+        let was = addresses.each.counts.at(now).map(|known| known.address);
+        if was == Some(client) {
             return true;
         }
-        let open = known.and_then(|known| addresses.counts.get(known)).map_or(0, |known| known.open as usize);
-        if self.reserved || self.connection_limit.is_full_for(client, open) {
+        // Another address of the same client takes nothing more.
+        let stays = was.is_some_and(|was| network(was) == network(client));
+        if self.reserved || (!stays && self.connection_limit.is_full_for(client, addresses.of(client).0)) {
             return false;
         }
-        let place = addresses.place(client);
-        if let Some(known) = addresses.counts.at_mut(place) {
-            known.open += 1;
-        }
-        self.address.store(place, Ordering::Relaxed);
+        self.address.store(addresses.enter(client, false), Ordering::Relaxed);
         addresses.leave(now, false);
         true
     }
@@ -223,22 +287,14 @@ impl ConnectionLimit {
     #[must_use]
     pub fn enter_as(self: &Arc<Self>, peer: Peer, address: IpAddr) -> Option<Permit> {
         let mut addresses = self.lock();
-        let known = addresses.index.find(&addresses.counts, &address);
-        let (open, kept) = known
-            .and_then(|key| addresses.counts.get(key))
-            .map_or((0, 0), |known| (known.open as usize, known.reserved));
+        let (open, kept) = addresses.of(address);
         let reserved = self.open.load(Ordering::Relaxed) >= self.max
             || (peer != Peer::Proxy && self.is_full_for(address, open));
         if reserved && (addresses.reserved >= RESERVED_MAX || kept >= RESERVED_PER_ADDRESS_MAX) {
             return None;
         }
-        let place = addresses.place(address);
-        let known = addresses.counts.at_mut(place)?;
-        if reserved {
-            known.reserved += 1;
-            addresses.reserved += 1;
-        } else {
-            known.open += 1;
+        let place = addresses.enter(address, reserved);
+        if !reserved {
             self.open.fetch_add(1, Ordering::Relaxed);
         }
         let (connection_limit, address) = (Arc::clone(self), AtomicU32::new(place));
@@ -301,7 +357,7 @@ mod tests {
         assert!(!connection_limit.enter(a).unwrap().is_reserved());
         drop((second, third));
         assert!(
-            connection_limit.addresses.lock().unwrap().counts.is_empty(),
+            connection_limit.addresses.lock().unwrap().is_empty(),
             "nothing is kept of clients that have gone"
         );
     }
@@ -332,7 +388,35 @@ mod tests {
         assert!(!limit.enter(address(9)).unwrap().is_plain());
         drop(permits);
         assert_eq!(limit.open(), 0);
-        assert!(limit.addresses.lock().unwrap().counts.is_empty());
+        assert!(limit.addresses.lock().unwrap().is_empty());
+    }
+
+    /// A client of IPv6 has as many addresses as it likes.
+    #[test]
+    fn a_64_of_ipv6_is_one_client() {
+        let proxies = TrustedProxies::new(&["10.0.0.0/8".parse().unwrap()]);
+        let limits = ConnectionLimits { max_per_address: Some(2), proxies, ..ConnectionLimits::default() };
+        let limit = ConnectionLimit::of(limits);
+        let address = |network: u16, last: u16| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, last]);
+        // The first is also how its network is written.
+        let mut permits: Vec<_> = (0..2).map(|last| limit.enter(address(0, last)).unwrap()).collect();
+        assert!(permits.iter().all(|permit| !permit.is_reserved()));
+        assert_eq!(permits[1].address(), Some(address(0, 1)), "of each it is known which it is");
+        let reserved: Vec<_> =
+            (0..RESERVED_PER_ADDRESS_MAX).map(|last| limit.enter(address(0, last)).unwrap()).collect();
+        assert!(reserved.iter().all(Permit::is_reserved));
+        assert!(limit.enter(address(0, 99)).is_none(), "and no more of what is reserved");
+        permits.push(limit.enter(address(1, 0)).unwrap());
+        assert!(!permits[2].is_reserved(), "the next /64 is another client");
+        let behind = limit.enter([10, 0, 0, 1].into()).unwrap();
+        assert!(!behind.move_to(address(0, 3)) && behind.move_to(address(1, 3)));
+        assert!(behind.move_to(address(1, 4)), "another address of the same client");
+        assert_eq!(behind.address(), Some(address(1, 4)));
+        assert!(limit.enter(address(1, 5)).unwrap().is_reserved());
+        permits.remove(0);
+        assert!(!limit.enter(address(0, 3)).unwrap().is_reserved(), "what was given back can be had again");
+        drop((permits, reserved, behind));
+        assert!(limit.addresses.lock().unwrap().is_empty() && limit.open() == 0);
     }
 
     #[test]
@@ -361,7 +445,7 @@ mod tests {
         assert!(connection_limit.enter(address(201)).unwrap().is_reserved());
         drop((_guest, reserved));
         assert!(
-            connection_limit.addresses.lock().unwrap().counts.is_empty(),
+            connection_limit.addresses.lock().unwrap().is_empty(),
             "nothing is kept of clients that have gone"
         );
         assert_eq!(connection_limit.addresses.lock().unwrap().reserved, 0);

@@ -12,7 +12,6 @@ use crate::{
     config::Scope,
     connection::{ConnectionLimit, ConnectionLimits, Permit},
     http::operation::{is_operation, is_probe},
-    rate_limits::network,
     shards::Handoff,
 };
 
@@ -46,7 +45,7 @@ impl RequestLimit {
     pub(super) fn enter(&self, handoff: &Handoff, admit: &Admit, now: Time) -> Option<Permit> {
         let address = handoff.permit.address()?;
         let peer = handoff.permit.proxies().peer(address);
-        let place = self.0.enter_as(peer, network(address))?;
+        let place = self.0.enter_as(peer, address)?;
         if !place.is_reserved() {
             return Some(place);
         }
@@ -59,7 +58,7 @@ impl RequestLimit {
 
     /// Lets a place count for the client whose request a proxy passes on. False if that one has too many.
     pub(super) fn move_to(place: &Permit, client: IpAddr) -> bool {
-        place.is_reserved() || place.move_to(network(client))
+        place.is_reserved() || place.move_to(client)
     }
 }
 

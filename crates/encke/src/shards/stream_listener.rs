@@ -14,7 +14,7 @@ use mio::{
 };
 use socket2::SockRef;
 
-use crate::connection::LOCAL;
+use crate::connection::{LOCAL, peer_ip};
 
 /// What streams come from: a port, or a file.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl StreamListener {
     /// Those of accept(2).
     pub fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
         match self {
-            Self::Tcp(listener) => listener.accept().map(|(socket, address)| (socket, address.ip())),
+            Self::Tcp(listener) => listener.accept().map(|(socket, address)| (socket, peer_ip(Ok(address)))),
             Self::Unix(listener) => {
                 let (socket, _) = listener.accept()?;
                 // A socket of streams is read, written and shut down alike, whatever made it; what only TCP

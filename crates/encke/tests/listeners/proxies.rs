@@ -1,6 +1,6 @@
 //! `trusted_proxies` and `proxy_protocol`: whose connections and requests they are that proxies pass on.
 
-use std::time::Instant;
+use std::{net::Ipv6Addr, time::Instant};
 
 use crate::server::{Answer, Server, WAIT, Wire, bearer};
 
@@ -35,7 +35,7 @@ fn assert_refused(held: Result<Wire, Answer>) {
 }
 
 #[test]
-fn limits_by_address_count_the_client_behind_a_proxy() {
+fn t9_limits_by_address_count_the_client_behind_a_proxy() {
     let server = server("");
     let seven = "X-Forwarded-For: 1.1.1.1, 203.0.113.7\r\n";
     let held: Vec<_> = (0..2).map(|_| via(&server, seven).unwrap()).collect();
@@ -72,7 +72,7 @@ fn limits_by_address_count_the_client_behind_a_proxy() {
 }
 
 #[test]
-fn t6_what_others_say_of_themselves_is_passed_over() {
+fn t9_what_others_say_of_themselves_is_passed_over() {
     let server = server("");
     // Each as a client that is new: a limit by what is said would never be reached.
     let held: Vec<_> = (0..2)
@@ -149,6 +149,49 @@ fn a_proxy_says_in_its_preface_whose_connection_it_is() {
     let mut wire = server.connect_from(OTHER);
     wire.send([&preface([203, 0, 113, 7])[..], b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"].concat());
     assert!(wire.answer().is_none_or(|answer| answer.status == 400));
+}
+
+/// The same for one over IPv6.
+fn preface_v6(client: &str) -> Vec<u8> {
+    let client: Ipv6Addr = client.parse().unwrap();
+    let ends = [&client.octets()[..], &Ipv6Addr::LOCALHOST.octets(), &[0x10, 0, 0, 80]].concat();
+    [&b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24"[..], &ends].concat()
+}
+
+/// Two connections of one /64 are all that it may have, and another /64 has its own.
+fn assert_one_client(connect: impl Fn(&str) -> Result<Wire, Answer>) {
+    let held: Vec<_> = ["2001:db8::1", "2001:db8::2"].map(|address| connect(address).unwrap()).into();
+    assert_refused(connect("2001:db8::3"));
+    assert_refused(connect("2001:db8::ffff:ffff:ffff:ffff"));
+    drop(connect("2001:db8:0:1::1").expect("the next /64 is another client"));
+    drop(held);
+    let began = Instant::now();
+    while connect("2001:db8::3").is_err() {
+        assert!(began.elapsed() < WAIT, "the places of connections that are over are not given back");
+    }
+}
+
+/// A client of IPv6 has a /64, so that one address is none: of these it has as many as it likes.
+#[test]
+fn t9_connections_of_all_addresses_of_a_64_are_those_of_one_client() {
+    let by_field = server("");
+    let forwarded = |address: &str| format!("X-Forwarded-For: {address}\r\n");
+    let by_preface = server("proxy_protocol = true\n");
+    let prefaced = |address: &str| {
+        let mut wire = by_preface.connect_from(PROXY);
+        wire.send(preface_v6(address));
+        wire
+    };
+    assert_one_client(|address| via(&by_field, &forwarded(address)));
+    assert_one_client(|address| hold(&by_preface, prefaced(address), ""));
+    // By hyper as well.
+    let _held: Vec<_> = ["2001:db8:0:7::1", "2001:db8:0:7::2"]
+        .map(|address| via(&by_field, &forwarded(address)).unwrap())
+        .into();
+    let by_hyper = by_field.connect_from(PROXY).get("/client.js", &forwarded("2001:db8:0:7::3"));
+    assert_eq!((by_hyper.status, by_hyper.code().as_str()), (503, "overloaded"), "{by_hyper:?}");
+    let other = by_field.connect_from(PROXY).get("/client.js", &forwarded("2001:db8:0:8::1"));
+    assert_eq!(other.status, 200);
 }
 
 #[test]

@@ -1,10 +1,13 @@
-//! How many handshakes are under way: each costs memory and time before anything is known of its client.
+//! How many handshakes are under way: each costs memory and time before anything is known of its client, but
+//! for its address. One of IPv4 is a client, or a /64 of IPv6.
 
 use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
+
+use crate::rate_limits::network;
 
 /// The most handshakes that one listener has under way. Clients beyond that wait in the kernel's queue until
 /// others are done or have had their time.
@@ -21,6 +24,7 @@ pub struct HandshakeLimit(Arc<Mutex<Counts>>);
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
+    /// By network.
     by_address: HashMap<IpAddr, usize>,
 }
 
@@ -41,7 +45,7 @@ impl HandshakeLimit {
     /// Whether no other may begin from this address.
     #[must_use]
     pub fn is_reached_by(&self, address: IpAddr) -> bool {
-        let count = self.counts(|counts| counts.by_address.get(&address).copied());
+        let count = self.counts(|counts| counts.by_address.get(&network(address)).copied());
         !address.is_loopback() && count.is_some_and(|count| count >= HANDSHAKES_PER_ADDRESS_MAX)
     }
 
@@ -50,7 +54,7 @@ impl HandshakeLimit {
     pub fn enter(&self, address: IpAddr) -> HandshakePermit {
         self.counts(|counts| {
             counts.all += 1;
-            *counts.by_address.entry(address).or_default() += 1;
+            *counts.by_address.entry(network(address)).or_default() += 1;
         });
         HandshakePermit { limit: self.clone(), address }
     }
@@ -72,10 +76,11 @@ impl Drop for HandshakePermit {
     fn drop(&mut self) {
         self.limit.counts(|counts| {
             counts.all -= 1;
-            if let Some(count) = counts.by_address.get_mut(&self.address) {
+            let network = network(self.address);
+            if let Some(count) = counts.by_address.get_mut(&network) {
                 *count -= 1;
                 if *count == 0 {
-                    counts.by_address.remove(&self.address);
+                    counts.by_address.remove(&network);
                 }
             }
         });
@@ -100,6 +105,12 @@ mod tests {
         assert!(limit.is_reached());
         permits.remove(0);
         assert!(!limit.is_reached() && !limit.is_reached_by(one));
+        drop(permits);
+        let of = |network: u16, last| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, last]);
+        let share = u16::try_from(HANDSHAKES_PER_ADDRESS_MAX).unwrap();
+        let permits: Vec<_> = (0..share).map(|last| limit.enter(of(0, last))).collect();
+        assert!(limit.is_reached_by(of(0, share)) && !limit.is_reached_by(of(1, 0)), "a /64 is one client");
+        assert_eq!(permits[7].address(), of(0, 7));
         drop(permits);
         assert!(limit.counts(|counts| counts.all == 0 && counts.by_address.is_empty()));
     }

@@ -11,7 +11,7 @@ use mio::{Interest, net::TcpStream};
 
 use super::{Shard, Until, token};
 use crate::{
-    connection::{Peer, Permit},
+    connection::{Peer, Permit, peer_ip},
     http::response::whole,
     shards::{Sink, Slot, State},
 };
@@ -72,7 +72,7 @@ enum Accepted {
 
 impl From<io::Result<(TcpStream, SocketAddr)>> for Accepted {
     fn from(accepted: io::Result<(TcpStream, SocketAddr)>) -> Self {
-        accepted.map(|(socket, address)| (socket, address.ip())).into()
+        accepted.map(|(socket, address)| (socket, peer_ip(Ok(address)))).into()
     }
 }
 

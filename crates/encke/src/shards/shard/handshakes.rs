@@ -17,6 +17,7 @@ use super::{Shard, Until};
 use crate::{
     connection::tls::HANDSHAKES_MAX,
     metrics::Metrics,
+    rate_limits::network,
     shards::{Sink, State},
 };
 
@@ -219,7 +220,8 @@ impl Shard {
 
     /// The same among those from one address, which has its share of all handshakes.
     pub(super) fn end_slow_handshake_of(&mut self, address: IpAddr) -> bool {
-        let is_slow = |under_way: &UnderWay| under_way.address == address && self.is_slow(under_way);
+        let is_slow =
+            |under_way: &UnderWay| network(under_way.address) == network(address) && self.is_slow(under_way);
         if let Some(at) = self.handshakes.hellos.iter().position(is_slow) {
             let slow = self.handshakes.hellos.remove(at);
             return slow.is_some_and(|slow| self.end_handshake(slow));

@@ -83,7 +83,7 @@ fn a_post_waits_in_a_slot_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_not_waited_for() {
+fn t7_a_body_that_does_not_come_is_not_waited_for() {
     let mut world = World::new(|_| {});
     let mut socket = world.client();
     let request = post("");

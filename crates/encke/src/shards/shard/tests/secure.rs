@@ -154,7 +154,7 @@ impl Client {
 }
 
 #[test]
-fn handshakes_that_are_not_ended_have_their_time_and_keep_no_one_out() {
+fn t6_handshakes_that_are_not_ended_have_their_time_and_keep_no_one_out() {
     let mut secure = Secure::new();
     let silent: Vec<TcpStream> = (0..20).map(|_| secure.connect()).collect();
     let mut slow = secure.client();
@@ -178,7 +178,7 @@ fn handshakes_that_are_not_ended_have_their_time_and_keep_no_one_out() {
 }
 
 #[test]
-fn a_client_that_says_nothing_after_its_handshake_has_the_time_of_a_head() {
+fn t6_a_client_that_says_nothing_after_its_handshake_has_the_time_of_a_head() {
     let mut secure = Secure::new();
     let mut client = secure.client();
     secure.until_sockets(1);
@@ -266,24 +266,27 @@ fn a_request_right_behind_the_handshake_is_answered() {
 fn an_address_has_its_share_of_handshakes_and_its_slowest_give_way() {
     let mut secure = Secure::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let arrives = |secure: &mut Secure, last: u8| {
+    let arrives = |secure: &mut Secure, (network, last): (u16, usize)| {
+        let address = [0x2001, 0xdb8, 0, network, 0, 0, 0, u16::try_from(last).unwrap()];
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         socket.set_nonblocking(true).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         accepted.set_nonblocking(true).unwrap();
-        secure.world.shard.welcome_tls(mio::net::TcpStream::from_std(accepted), [10, 0, 0, last].into());
+        secure.world.shard.welcome_tls(mio::net::TcpStream::from_std(accepted), address.into());
         socket
     };
     let ended = |socket: &TcpStream| matches!((&mut &*socket).read(&mut [0]), Ok(0));
-    let other = arrives(&mut secure, 2);
-    let many: Vec<TcpStream> = (0..HANDSHAKES_PER_ADDRESS_MAX).map(|_| arrives(&mut secure, 1)).collect();
+    let other = arrives(&mut secure, (2, 1));
+    // Of IPv6 a client has as many addresses as it likes.
+    let many: Vec<TcpStream> =
+        (0..HANDSHAKES_PER_ADDRESS_MAX).map(|last| arrives(&mut secure, (1, last))).collect();
     let sockets = 1 + HANDSHAKES_PER_ADDRESS_MAX;
     assert_eq!(secure.world.step().sockets, sockets);
-    assert!(ended(&arrives(&mut secure, 1)), "there are enough of it, and none is slow");
-    let third = arrives(&mut secure, 3);
+    assert!(ended(&arrives(&mut secure, (1, 4096))), "there are enough of it, and none is slow");
+    let third = arrives(&mut secure, (3, 1));
     secure.world.clock.advance_ms(600);
     secure.world.step();
-    let next = arrives(&mut secure, 1);
+    let next = arrives(&mut secure, (1, 4096));
     assert_eq!(secure.world.step().sockets, sockets + 1);
     assert!(ended(&many[0]), "the slowest of its own");
     assert!([&many[1], &other, &third, &next].into_iter().all(|socket| !ended(socket)));
@@ -389,7 +392,7 @@ fn a_flood_of_connections_takes_a_share_of_a_turn_and_messages_come_through_it()
 }
 
 #[test]
-fn a_request_in_records_of_one_byte_is_served_while_another_is() {
+fn t23_a_request_in_records_of_one_byte_is_served_while_another_is() {
     let mut secure = Secure::new();
     let (mut small, mut other) = (secure.connected(), secure.connected());
     let asks = secure.asks("/v1/sse");

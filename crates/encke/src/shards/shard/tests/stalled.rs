@@ -164,7 +164,7 @@ fn who_is_slow_and_never_takes_what_it_was_sent_keeps_its_socket_for_its_time_an
 }
 
 #[test]
-fn who_is_too_many_bytes_behind_is_closed_however_few_messages_they_are() {
+fn t11_who_is_too_many_bytes_behind_is_closed_however_few_messages_they_are() {
     // There are some 660,000 bytes, of which the receiver has been sent some 100,000 at most.
     for (max_bytes, ends) in [(100_000, true), (500_000, true), (700_000, false), (1 << 30, false)] {
         let mut world = World::new(|config| {
