@@ -92,10 +92,14 @@ fn ends(wire: &mut Tls) -> bool {
 }
 
 #[test]
-fn a_client_that_asks_for_new_keys_over_and_over_is_ended_and_another_goes_on() {
+fn t23_a_client_that_asks_for_new_keys_over_and_over_is_ended_and_another_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let trusted = super::tls::certify(dir.path());
-    let world = super::tls::world(dir.path());
+    // Neither the heartbeat nor its silence ends a client meanwhile: what else is there is what is asked for.
+    let world = World::with(|config| {
+        super::tls::listen(config, dir.path());
+        config.heartbeat_s = 120;
+    });
     let address = world.server.as_ref().unwrap().tls_address.unwrap();
     for protocol in ["http/1.1", "h2"] {
         let mut honest = begin(&world, address, &trusted, protocol);

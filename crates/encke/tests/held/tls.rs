@@ -44,7 +44,7 @@ pub(super) fn world(dir: &Path) -> World {
 }
 
 /// Has a server listen for TLS with the certificate in a directory.
-fn listen(config: &mut Config, dir: &Path) {
+pub(super) fn listen(config: &mut Config, dir: &Path) {
     config.tls_listen = Some("127.0.0.1:0".parse().unwrap());
     config.tls_cert = Some(dir.join("cert.pem"));
     config.tls_key = Some(dir.join("key.pem"));
