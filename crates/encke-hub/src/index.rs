@@ -139,7 +139,7 @@ mod tests {
 
     /// Else many names could be chosen that fall into one place, and each would be looked for among all.
     #[test]
-    fn no_one_knows_where_a_name_falls() {
+    fn t27_no_one_knows_where_a_name_falls() {
         let hashes = [(); 4].map(|()| Index::<RandomState>::default().state.hash_one("a"));
         assert!(hashes.iter().any(|hash| *hash != hashes[0]), "{hashes:?}");
     }

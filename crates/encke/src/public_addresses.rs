@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_public_is_known() {
+    fn t18_what_is_not_public_is_known() {
         for text in [
             "0.0.0.0",
             "10.1.2.3",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_leads_to_this_machine_leads_nowhere() {
+    async fn t18_a_name_that_leads_to_this_machine_leads_nowhere() {
         let name = "localhost".parse().unwrap();
         let error = PublicAddresses.resolve(name).await.err().unwrap().to_string();
         assert!(error.contains("no public address"), "{error}");

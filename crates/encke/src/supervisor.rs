@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_part_that_fails_is_told_and_one_that_ends_is_not() {
+    async fn t31_a_part_that_fails_is_told_and_one_that_ends_is_not() {
         let stopping = Stopping::default();
         let supervisor = Supervisor::new(stopping.clone());
         stopping.begin();

@@ -176,7 +176,7 @@ fn a_client_that_finds_all_places_taken_is_told_so_and_gets_one_when_another_lea
 }
 
 #[test]
-fn when_the_kernel_gives_no_more_new_connections_wait_and_those_inside_notice_nothing() {
+fn t9_when_the_kernel_gives_no_more_new_connections_wait_and_those_inside_notice_nothing() {
     let program = Program::start(400);
     let mut backend = program.connect();
     let token = backend.login("alice");

@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_can_leave_its_place_in_a_subject() {
+    fn t32_no_name_can_leave_its_place_in_a_subject() {
         let names = Names::new("encke");
         for name in ["a b", "*", ">", "a.b", "$JS.API.>", "{{wildcard(1)}}", "四个用户", &"x".repeat(255)]
         {

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn names_from_outside_leave_the_tag_alone_and_are_read_back() {
+    fn t32_names_from_outside_leave_the_tag_alone_and_are_read_back() {
         let names = names("redis://h/2");
         for name in ["a", "}:{x}", "a *>.?[]\\", "%7B", "世界", "@user:1", "told0:x"] {
             let channel = ChannelName::any(name).unwrap();

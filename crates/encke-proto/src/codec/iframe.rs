@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_data_can_end_the_script_or_its_line() {
+    fn t4_no_data_can_end_the_script_or_its_line() {
         for data in [
             "</script><script>alert(1)</script>",
             "<!--",

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line_whatever_names_hold() {
+    fn t28_a_line_is_one_line_whatever_names_hold() {
         let text = |access: Access<'_>| String::from_utf8(access.line(LogFormat::Text)).unwrap();
         assert_eq!(
             text(access(Some("billing"), Subject::Request("POST", "/api/push"))),

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_of_one_session_and_one_secret() {
+    fn t16_a_key_is_of_one_session_and_one_secret() {
         let [one, other] = [1, 2].map(SessionId::from_bits);
         let key = keys("s").of_session(one);
         let text = key.text().as_str().to_owned();

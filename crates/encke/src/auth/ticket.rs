@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_good_once_and_not_for_long() {
+    fn t14_a_ticket_is_good_once_and_not_for_long() {
         let tickets = Tickets::default();
         assert_eq!(tickets.give(7, identity("alice"), Time(0)), Ok(Time(30_000)));
         assert_eq!(tickets.take(8, Time(1)), None);

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn short_and_placeholder_secrets_are_refused() {
+    fn t19_t24_short_and_placeholder_secrets_are_refused() {
         assert_eq!(weakness("4f1c9be07d3a4f1c9be07d3a4f1c9be0", 32), None);
         assert!(weakness("4f1c9be07d3a", 32).unwrap().contains("32 bytes"));
         for placeholder in [

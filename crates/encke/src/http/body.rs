@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_does_not_end_is_not_waited_for() {
+    async fn t7_a_body_that_does_not_end_is_not_waited_for() {
         let Refused(refusal) =
             read_within(Body::new(Never), BODY_MAX_BYTES, Duration::from_millis(20)).await.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::RequestTimeout);

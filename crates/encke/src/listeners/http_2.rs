@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pings_are_no_requests_and_put_off_no_end() {
+    async fn t23_pings_are_no_requests_and_put_off_no_end() {
         let (mut socket, _stop) = served(caller(&ConnectionLimit::new(0, None)));
         let fields = b"\x82\x87\x04\x01/\x41\x01a";
         socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_begin_has_the_time_of_a_head() {
+    async fn t6_a_client_that_does_not_begin_has_the_time_of_a_head() {
         // Nothing at all, and the beginning of what HTTP/2 begins with.
         for text in ["", "PRI * HTT"] {
             let (mut socket, _stop) = served(caller(&ConnectionLimit::new(0, None)));
@@ -482,6 +482,8 @@ mod tests {
             assert!((10..=13).contains(&took.as_secs()), "{window}: {took:?}");
             let bodies = seen.len().saturating_sub(128 * 100);
             assert!(bodies <= 128 * (window as usize + 100), "{window}: {}", seen.len());
+            // SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113 section 6.5.2).
+            assert!(seen.windows(6).any(|setting| setting == [0, 3, 0, 0, 0, 128]), "{window}");
             // GOAWAY without an error (RFC 9113 section 6.8).
             assert!(seen.windows(5).any(|head| head == [0, 0, 8, 7, 0]), "{window}");
         }

@@ -7,7 +7,7 @@ use crate::world::{Ask, World, token};
 
 /// A client that may publish to a pattern makes one channel after the other: they stay for good.
 #[test]
-fn t16_a_user_makes_so_many_channels_in_an_hour_and_goes_on_in_those_that_are_there() {
+fn t10_a_user_makes_so_many_channels_in_an_hour_and_goes_on_in_those_that_are_there() {
     let world = World::with(|config| config.max_new_channels_per_hour = 20);
     world.publish("backend", 0);
     let publish = |user: &str, channel: &str| {
@@ -32,7 +32,7 @@ fn t16_a_user_makes_so_many_channels_in_an_hour_and_goes_on_in_those_that_are_th
 
 /// A user comes with ever more sessions, each of which follows as many channels as it may.
 #[test]
-fn t16_what_a_user_follows_is_bounded_however_many_sessions_there_are() {
+fn t10_what_a_user_follows_is_bounded_however_many_sessions_there_are() {
     let world = World::with(|config| config.max_channels_per_user = 300);
     let fields = format!("Authorization: Bearer {}\r\n", token("mallory", &["*"], &[]));
     let mut refused = 0;

@@ -491,7 +491,7 @@ fn message_field(messages: &Value) -> String {
 }
 
 #[test]
-fn a_script_is_called_with_the_answer_and_with_nothing_else() {
+fn t4_a_script_is_called_with_the_answer_and_with_nothing_else() {
     let world = world();
     let client = world.shaken(&json!({}));
     let message = message_field(&json!([client.says("/a", json!({ "data": 1, "id": "\u{2028}" }))]));

@@ -138,7 +138,7 @@ fn a_client_is_told_and_its_connection_goes_on_with_a_fresh_token() {
 }
 
 #[test]
-fn without_a_fresh_token_the_session_ends_with_the_old_one() {
+fn t17_without_a_fresh_token_the_session_ends_with_the_old_one() {
     for target in TARGETS {
         let it = Expiring::new();
         let (mut wire, _) = it.hold(target);

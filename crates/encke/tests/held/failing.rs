@@ -40,7 +40,7 @@ impl Clock for Trap {
 }
 
 #[test]
-fn a_server_that_has_lost_a_shard_is_not_ready_and_stops() {
+fn t31_a_server_that_has_lost_a_shard_is_not_ready_and_stops() {
     let trap = Arc::new(Trap { clock: SystemClock::new(), set: AtomicBool::new(false) });
     let clock = Arc::clone(&trap);
     let mut world = World::of(

@@ -114,7 +114,7 @@ fn flood(
 }
 
 #[test]
-fn floods_of_frames_end_or_wait_and_another_client_goes_on() {
+fn t23_floods_of_frames_end_or_wait_and_another_client_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let trusted = super::tls::certify(dir.path());
     let world = super::tls::world(dir.path());

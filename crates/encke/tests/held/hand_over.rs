@@ -69,7 +69,7 @@ fn bytes_may_come_one_at_a_time() {
 }
 
 #[test]
-fn shapes_that_smuggle_are_one_request_and_one_answer_or_none() {
+fn t21_shapes_that_smuggle_are_one_request_and_one_answer_or_none() {
     let world = World::new();
     let hidden = world.head("mallory", "/v1/poll?hold_s=0");
     for fields in [

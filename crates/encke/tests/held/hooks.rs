@@ -222,7 +222,7 @@ fn the_application_decides_what_is_published_and_may_change_it() {
 }
 
 #[test]
-fn an_endpoint_that_does_not_decide_lets_nothing_through_unless_it_is_to() {
+fn t18_an_endpoint_that_does_not_decide_lets_nothing_through_unless_it_is_to() {
     let slow = |got: &Got| {
         thread::sleep(Duration::from_secs(2));
         http("200 OK", &json!({"allow": true, "user": "alice", "of": got.path}).to_string())

@@ -61,7 +61,7 @@ fn what_was_pushed_while_offline_comes_at_the_next_login_and_once() {
 }
 
 #[test]
-fn a_newer_poll_takes_over_and_the_older_one_hears_of_it() {
+fn t16_a_newer_poll_takes_over_and_the_older_one_hears_of_it() {
     let mut world = World::new();
     let (_, first) = world.poll("alice", "hold_s=0");
     let query = format!(

@@ -50,7 +50,7 @@ fn leave_behind(world: &mut World, count: usize) {
 }
 
 #[test]
-fn a_client_that_takes_nothing_delays_no_other_and_little_is_kept_for_it() {
+fn t11_a_client_that_takes_nothing_delays_no_other_and_little_is_kept_for_it() {
     let mut world = World::with(|config| {
         config.slow.max_messages = 1_000_000;
         config.slow.max_bytes = 1 << 40;
@@ -79,7 +79,7 @@ fn a_client_that_takes_nothing_delays_no_other_and_little_is_kept_for_it() {
 }
 
 #[test]
-fn a_byte_now_and_then_buys_no_time() {
+fn t8_a_byte_now_and_then_buys_no_time() {
     let mut world = World::with(|config| {
         config.slow.max_messages = 1_000_000;
         config.slow.max_bytes = 1 << 40;
@@ -100,7 +100,7 @@ fn a_byte_now_and_then_buys_no_time() {
 }
 
 #[test]
-fn a_websocket_is_told_why_behind_what_it_was_sent() {
+fn t8_a_websocket_is_told_why_behind_what_it_was_sent() {
     let mut world = World::with(|config| {
         config.slow.max_messages = 50;
         config.slow.max_bytes = 1 << 40;
@@ -131,7 +131,7 @@ fn a_websocket_is_told_why_behind_what_it_was_sent() {
 }
 
 #[test]
-fn as_configured_a_stream_goes_on_with_a_gap() {
+fn t8_as_configured_a_stream_goes_on_with_a_gap() {
     let mut world = World::with(|config| {
         config.slow.policy = SlowPolicy::Gap;
         config.slow.max_messages = 50;

@@ -59,12 +59,12 @@ fn attacks(world: &World) {
 }
 
 #[test]
-fn t12_what_two_servers_may_read_differently_is_refused() {
+fn t21_what_two_servers_may_read_differently_is_refused() {
     attacks(&World::new());
 }
 
 #[test]
-fn t12_the_same_under_tls() {
+fn t21_the_same_under_tls() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::with(|config| forwarder::configure(config, dir.path()));
     // Each connection goes through a forwarder that speaks TLS with the server.

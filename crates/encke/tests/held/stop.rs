@@ -13,7 +13,7 @@ fn retry_ms(close: &Value) -> u64 {
 }
 
 #[test]
-fn each_client_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transport() {
+fn t30_each_client_is_told_to_come_back_after_a_pause_of_its_own_whatever_the_transport() {
     let world = World::new();
     let targets = ["/v1/sse", "/v1/stream?as=ndjson", "/v1/stream?as=iframe", "/v1/poll", "/v1/ws"];
     let mut wires = Vec::new();
@@ -69,7 +69,7 @@ fn no_client_is_accepted_while_connected_ones_have_their_time() {
 }
 
 #[test]
-fn they_are_spread_over_no_longer_than_configured_however_many_they_are() {
+fn t30_they_are_spread_over_no_longer_than_configured_however_many_they_are() {
     // So many that they would be spread over more than a second and a half.
     let count = 1_500;
     let world = World::with(|config| {

@@ -1,6 +1,8 @@
 //! Event streams over raw sockets: cursors, resuming by `Last-Event-ID`, HTTP/1.0, and clients that read
 //! slowly or disconnect.
 
+use encke_proto::limits::CURSOR_MAX_BYTES;
+
 use super::*;
 
 #[test]
@@ -117,6 +119,63 @@ fn a_client_that_goes_without_a_word_is_detached_at_once_and_its_session_stays_f
     wire.socket.shutdown(Shutdown::Both).unwrap();
     world.until_held("alice", 0);
     world.until(|| world.sessions("alice") == 0);
+}
+
+/// A publisher writes what would be fields of an event stream (another event, its id, the end of one), and a
+/// client names a cursor that holds such.
+#[test]
+fn t20_no_data_and_no_cursor_makes_lines_of_its_own() {
+    let world = World::new();
+    let mut stream = world.connect();
+    stream.send(&world.head("alice", "/v1/sse?channels=news"));
+    stream.until("\r\n\r\n");
+    assert_eq!(stream.event().0, "opened");
+    // As JSON escapes them, as they are between its tokens, and as JavaScript ends lines.
+    for (number, text) in [
+        r#"{"a":"x\r\n\r\nevent: close\r\ndata: {}\r\n\r\n","n":0}"#,
+        r#"{"a":"x\rid: 9\revent: close\r\rdata: y\u0000","n":1}"#,
+        "{\"a\":\r\n1,\n\r\n\n\"event: close\":\r\r2,\"n\":2}",
+        "{\"a\":\"\u{2028}id: 9\u{2029}\u{85}event: close\",\"n\":3}",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let body = format!("{{\"channel\":\"news\",\"data\":{text}}}");
+        let mut publisher = world.connect();
+        publisher.send(&format!(
+            "POST /api/publish HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "k".repeat(32),
+            body.len()
+        ));
+        assert_eq!(publisher.response().0, 202, "{text}");
+        let event = stream.until("\n\n");
+        // Each event is a piece of its own on the wire: its length stands before it.
+        let event = event.trim_start_matches("\r\n");
+        let (length, event) = event.split_once("\r\n").unwrap();
+        assert_eq!(usize::from_str_radix(length, 16).unwrap(), event.len(), "{event:?}");
+        assert!(!event.contains('\r'), "{event:?}");
+        let names: Vec<&str> =
+            event.trim_end().split('\n').map(|line| line.split(": ").next().unwrap()).collect();
+        assert_eq!(names, ["data", "id"], "{event:?}");
+        let data = event.strip_prefix("data: ").unwrap().split('\n').next().unwrap();
+        let message: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(message["data"], serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(message["data"]["n"], number);
+    }
+    let long = format!("1~{}", "1".repeat(CURSOR_MAX_BYTES));
+    for cursor in ["x", "1~0~news", "1~0~a%0Aevent:~1", "1~0~a\tb~1", "1~0~\u{202e}~1", "1~-1~news~1", &long]
+    {
+        let mut wire = world.connect();
+        let field = format!("\r\nLast-Event-ID: {cursor}\r\n\r\n");
+        wire.send(&world.head("alice", "/v1/sse").replace("\r\n\r\n", &field));
+        let (status, answer) = wire.response();
+        assert_eq!((status, &answer["error"]["code"]), (400, &"bad_cursor".into()), "{cursor:.60}");
+    }
+    // What HTTP does not let through is no request.
+    let mut wire = world.connect();
+    wire.send(&world.head("alice", "/v1/sse").replace("\r\n\r\n", "\r\nLast-Event-ID: 1\0\r\n\r\n"));
+    assert!(wire.until("\r\n\r\n").starts_with("HTTP/1.1 400 "));
 }
 
 /// A cache, or a proxy that gathers what it passes on, stands between the server and a client.

@@ -189,7 +189,7 @@ fn what_hyper_has_read_is_refused_in_the_same_way() {
 }
 
 #[test]
-fn pages_of_foreign_origins_open_none() {
+fn t1_pages_of_foreign_origins_open_none() {
     let world = World::with(|config| config.allowed_origins = vec!["https://app.example".into()]);
     let (bearer, cookie) = ("Authorization: Bearer ", "Cookie: encke_token=");
     let own = format!("Origin: {}://{}\r\n", world.scheme(), world.address);

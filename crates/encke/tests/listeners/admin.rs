@@ -57,7 +57,7 @@ fn check_served(server: &Server) {
 }
 
 #[test]
-fn what_operators_use_is_served_at_admin_listen_alone() {
+fn t24_what_operators_use_is_served_at_admin_listen_alone() {
     let server = Server::start("admin_listen = \"127.0.0.1:0\"\n");
     check_served(&server);
 }
@@ -95,7 +95,7 @@ fn a_unix_socket_serves_operators_and_commands_find_it() {
 
 /// Clients take all connections that there are, and each is at work.
 #[test]
-fn t8_clients_that_fill_the_server_do_not_keep_operators_out() {
+fn t9_clients_that_fill_the_server_do_not_keep_operators_out() {
     let server = Server::start("admin_listen = \"127.0.0.1:0\"\nmax_connections = 4\n");
     let token = bearer(&server.token("alice"));
     let mut clients: Vec<_> = (0..4).map(|_| server.connect()).collect();

@@ -55,7 +55,7 @@ fn sessions_that_are_nowhere_are_bounded_and_no_refused_credentials() {
 
 /// Guesses are made as fast as they can be, each in a place of its own where one can be wrong.
 #[test]
-fn t6_keys_tokens_and_sessions_are_not_guessed_unseen() {
+fn t22_t24_keys_tokens_and_sessions_are_not_guessed_unseen() {
     let settings = "[limits]\naddress_failures_per_s = 1\nburst_s = 3600\n";
     let limited = |ask: &dyn Fn(&mut Wire) -> Answer, status: u16| {
         let server = Server::start(settings);

@@ -4,6 +4,7 @@
 
 mod admin;
 mod canaries;
+mod forged_lines;
 mod limits;
 mod overload;
 mod proxies;

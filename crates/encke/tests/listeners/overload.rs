@@ -78,7 +78,7 @@ fn until_answered(server: &Server, status: u16) {
 
 /// Some thousands of connections that send one byte each left probes and the server API without an answer.
 #[test]
-fn t9_connections_that_send_one_byte_are_ended() {
+fn t6_connections_that_send_one_byte_are_ended() {
     let server = Server::start(&format!("max_request_connections = {MAX}\n"));
     let wires = attack(&server, || {
         let mut wire = server.connect();

@@ -153,7 +153,7 @@ fn sse() -> Listen {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_new_token_does_not_grant_is_left_behind_when_a_session_moves() {
+async fn t17_what_a_new_token_does_not_grant_is_left_behind_when_a_session_moves() {
     let places = nodes(2).await;
     let (_held, open) = places[0].open("alice", sse().channels(["news", "secret"])).await;
     let claims = encke::auth::Claims {
@@ -487,7 +487,7 @@ async fn a_control_request_finds_its_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
+async fn t15_who_is_on_a_node_that_died_is_offline_and_comes_back_with_it() {
     let nodes = nodes(2).await;
     let (_alice, _) = nodes[0].open("alice", sse()).await;
     assert_eq!(nodes[1].online().await.len(), 1);
@@ -531,7 +531,7 @@ async fn a_node_that_resigns_does_not_come_back_and_answers_until_all_have_heard
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ticket_of_one_node_is_good_at_another_and_once() {
+async fn t14_a_ticket_of_one_node_is_good_at_another_and_once() {
     let nodes = nodes(2).await;
     let http = |place: &Place, method: &str, target: &str, user: Option<&str>| {
         let (method, target) = (method.to_owned(), target.to_owned());

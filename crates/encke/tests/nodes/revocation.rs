@@ -43,7 +43,7 @@ async fn ends(listener: &mut Listener) -> (String, bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_revoked_at_one_node_is_revoked_at_all() {
+async fn t17_what_is_revoked_at_one_node_is_revoked_at_all() {
     let places = nodes(3).await;
     let targets =
         [RevokeTarget::User { user: "alice".into(), before: None }, RevokeTarget::Token("stolen".into())];

@@ -50,7 +50,7 @@ fn check(file: &str, content: &str) -> Vec<Finding> {
 }
 
 #[test]
-fn what_clients_name_is_hashed_under_a_random_key() {
+fn t27_what_clients_name_is_hashed_under_a_random_key() {
     let files = tree::files(&[".rs"]);
     let found: Vec<Finding> = files.iter().flat_map(|file| check(&file.path, &file.text)).collect();
     assert_none(&found);

@@ -1,14 +1,13 @@
-//! The tables in `docs/SECURITY.md` are whole and true. Of limits: every number of the configuration that
-//! bounds something is in it with its default, and so is every bound on what comes from outside; each row
-//! names a test that is there. Of attacks: each row names tests that are there, and so does each row
-//! of the ways in which servers break clients of Bayeux.
+//! The table of limits in `docs/SECURITY.md` is whole and true: every number of the configuration that bounds
+//! something is in it with its default, and so is every bound on what comes from outside; each row names a
+//! test that is there. So does each row of the ways in which servers break clients of Bayeux.
 
 use std::collections::BTreeMap;
 
 use crate::{Finding, assert_none, tree, tree::Source};
 
 const RULE: &str = "limits-table";
-const TABLE: &str = "docs/SECURITY.md";
+pub const TABLE: &str = "docs/SECURITY.md";
 /// What the first line of the table begins with.
 const HEAD: &str = "| limit | default | unit |";
 const REFERENCE: &str = "docs/CONFIGURATION.md";
@@ -28,7 +27,7 @@ struct Row<'a> {
 }
 
 /// What stands in backticks.
-fn quoted(cell: &str) -> Vec<&str> {
+pub fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
@@ -93,22 +92,19 @@ fn number(cell: &str) -> String {
     digits.filter(char::is_ascii_digit).collect()
 }
 
-/// What the first line of the table of attacks begins with.
-const ATTACKS_HEAD: &str = "| attack | what becomes of it |";
-
 /// What the first line of the table of ways begins with in which servers break clients of Bayeux.
 const WAYS_HEAD: &str = "| what a server does | and the client |";
 /// Where that stands.
 const WAYS: &str = "docs/BAYEUX.md";
 
 /// The lines of a table behind its head, with their numbers.
-fn lines_of<'a>(text: &'a str, head: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+pub fn lines_of<'a>(text: &'a str, head: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
     let lines = text.lines().enumerate().skip_while(move |(_, line)| !line.starts_with(head));
     lines.take_while(|(_, line)| line.starts_with('|')).skip(2).map(|(index, line)| (index + 1, line))
 }
 
-/// What is wrong with the table of attacks: a row names tests, or files that hold some, which are there.
-fn check_attacks(
+/// What is wrong with a table of which each row names tests, or files that hold some: one is not there.
+fn check_named(
     (file, table, head): (&str, &str, &str),
     sources: &[Source],
     is_file: impl Fn(&str) -> bool,
@@ -128,7 +124,7 @@ fn check_attacks(
 }
 
 /// Whether a test of this name is in a file, or a folder, of that name.
-fn is_there(test: &str, sources: &[Source]) -> bool {
+pub fn is_there(test: &str, sources: &[Source]) -> bool {
     let Some((module, function)) = test.split_once("::") else { return false };
     let (file, folder, begins) = (format!("/{module}.rs"), format!("/{module}/"), format!("fn {function}("));
     let mut named =
@@ -174,17 +170,15 @@ fn every_limit_is_in_the_table_with_its_default_and_a_test() {
 }
 
 #[test]
-fn every_attack_names_tests_that_are_there() {
+fn every_way_to_break_a_client_names_tests_that_are_there() {
     let is_file = |name: &str| tree::root().join(name).is_file();
-    for (file, head, least) in [(TABLE, ATTACKS_HEAD, 30), (WAYS, WAYS_HEAD, 23)] {
-        let table = std::fs::read_to_string(tree::root().join(file)).unwrap();
-        assert!(lines_of(&table, head).count() >= least, "the table is not found");
-        assert_none(&check_attacks((file, &table, head), &tree::files(&[".rs"]), is_file));
-    }
+    let table = std::fs::read_to_string(tree::root().join(WAYS)).unwrap();
+    assert!(lines_of(&table, WAYS_HEAD).count() >= 23, "the table is not found");
+    assert_none(&check_named((WAYS, &table, WAYS_HEAD), &tree::files(&[".rs"]), is_file));
 }
 
 #[test]
-fn an_attack_without_a_test_is_found() {
+fn a_row_without_a_test_is_found() {
     let source = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
     let sources = [source("crates/a/tests/slow.rs", "#[test]\nfn it_ends() {}\n")];
     for (shown, what) in [
@@ -193,8 +187,8 @@ fn an_attack_without_a_test_is_found() {
         ("`tests/fast`", Some("there is no test tests/fast")),
         ("it is so", Some("it names no test")),
     ] {
-        let table = format!("{ATTACKS_HEAD} shown by |\n|---|---|---|\n| one | `ends` | {shown} |\n");
-        let found = check_attacks((TABLE, &table, ATTACKS_HEAD), &sources, |name| name == "tests/slow");
+        let table = format!("{WAYS_HEAD} shown by |\n|---|---|---|\n| one | `ends` | {shown} |\n");
+        let found = check_named((WAYS, &table, WAYS_HEAD), &sources, |name| name == "tests/slow");
         assert_eq!(found.first().map(|finding| finding.what.as_str()), what, "{shown}");
     }
 }

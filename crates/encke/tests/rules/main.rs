@@ -6,6 +6,7 @@
 //! exception any more is a finding too, so these lists shrink.
 #![allow(clippy::unwrap_used)]
 
+mod attacks_table;
 mod banned_names;
 mod exceptions;
 mod file_length;
@@ -19,6 +20,7 @@ mod limits_table;
 mod line_length;
 mod links;
 mod module_docs;
+mod supply_chain;
 mod text;
 mod tree;
 

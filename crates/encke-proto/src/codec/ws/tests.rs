@@ -127,7 +127,7 @@ fn what_breaks_the_protocol_is_answered_by_its_status() {
 }
 
 #[test]
-fn what_inflates_to_more_than_a_message_may_have_is_stopped_there() {
+fn t13_what_inflates_to_more_than_a_message_may_have_is_stopped_there() {
     let bomb = deflate::compress(&vec![0; 16 << 20]);
     assert!(bomb.len() < 20_000);
     let (mut reader, frame) = (Reader::default(), masked(0xc2, &bomb));

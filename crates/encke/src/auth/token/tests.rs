@@ -82,7 +82,7 @@ fn an_unsigned_token_is_refused() {
 }
 
 #[test]
-fn a_token_of_another_algorithm_is_refused_even_if_the_key_is_right() {
+fn t19_a_token_of_another_algorithm_is_refused_even_if_the_key_is_right() {
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
         let token = signed(algorithm, &json!({"sub": "alice", "exp": NOW + 60}));
         assert_eq!(key().verify(&token, NOW), Err(TokenError::WrongAlgorithm));

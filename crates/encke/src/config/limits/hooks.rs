@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_public_and_knows_who_asks_unless_it_is_said_otherwise() {
+    fn t18_an_endpoint_is_public_and_knows_who_asks_unless_it_is_said_otherwise() {
         assert!(load(&[]).is_ok());
         for url in [
             "http://app.example.com/",
