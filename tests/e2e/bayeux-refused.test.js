@@ -1,11 +1,14 @@
 // What the clients of CometD and Faye do, as they are, when their session cannot go on: none of them tries
 // for ever, and one that may come back does so by itself.
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { test } from 'node:test';
 
 import { CometClient, FayeClient } from './support/bayeux.js';
 import { Front } from './support/front.js';
 import { freePort } from './support/port.js';
+import { temporaryDirectory } from './support/program.js';
 import { Server } from './support/server.js';
 import { until } from './support/until.js';
 
@@ -61,6 +64,45 @@ const publish = async (server, channel, data) =>
 /** Each kind of client at once, in its own room and with its own user. */
 const each = (work) =>
   Promise.all(Object.entries(KINDS).map(([kind, open], number) => work({ kind, open, number })));
+
+test('a place that was taken meanwhile: the client goes on without it', { timeout: 60_000 }, async () => {
+  const { dir, remove } = await temporaryDirectory();
+  const config = path.join(dir, 'encke.toml');
+  const open = 'subscribe = "users"\npublish = "users"\n';
+  const bounded = `[[rules]]\nchannel = "/few*"\n${open}followers_max = 1\n`;
+  await writeFile(config, `${bounded}[[rules]]\nchannel = "*"\n${open}`);
+  const server = await Server.start({ engine: 'memory', env: SWITCHED_ON, args: ['--config', config] });
+  await each(async ({ kind, open, number }) => {
+    const [few, all, user] = [`/few${number}`, `/all${number}`, `user ${number}`];
+    const way = await Way.to(server);
+    const client = await open(way.url, (await server.login(user)).token);
+    await client.subscribe(few);
+    await client.subscribe(all);
+    await until(`${kind}: it is online`, () => server.isOnline(user));
+    await way.cut();
+    await until(`${kind}: the hub has let it go`, async () => (await server.sessions(user)).length === 0);
+    const other = await comet(false)(server.url, (await server.login(`other ${number}`)).token);
+    await other.subscribe(few);
+    await way.mend();
+    if (client instanceof CometClient) {
+      const says = ({ ext }) => ext?.unsubscribed?.includes(few);
+      await until(`${kind}: it is told`, () => client.replies.some(says));
+      assert.equal(client.handshakes, 1, 'its session goes on');
+    }
+    await until(`${kind}: messages come`, async () => {
+      await publish(server, all, 'for all');
+      return client.data.includes('for all');
+    });
+    await publish(server, few, 'for few');
+    await until(`${kind}: the other one has it`, () => other.data.includes('for few'));
+    assert.ok(!client.data.includes('for few'), kind);
+    await way.rests(kind);
+    await Promise.all([client.close(), other.close()]);
+    await way.cut();
+  });
+  await server.stop();
+  await remove();
+});
 
 /** Of a session that is held, and of one that was written down and comes back after a restart. */
 for (const restarts of [false, true]) {
