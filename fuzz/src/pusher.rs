@@ -74,7 +74,7 @@ fn published(event: &str, data: &RawValue, user_id: Option<&str>) {
         channel: log_of("1", "presence-a").expect("a name"),
         position: Position { epoch: Epoch(1), offset: 1 },
         time: Time(0),
-        body: Body::Data(logged(event, data, user_id).expect("JSON")),
+        body: Body::Data(logged(event, data, user_id).expect("JSON").into()),
         from: None,
         expires: None,
         trace: None,

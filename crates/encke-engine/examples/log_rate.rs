@@ -11,7 +11,7 @@ use std::{
 };
 
 use encke_engine::{Append, Engine, RetentionTable, Targets, log::LogEngine};
-use encke_proto::{Body, ChannelName, Epoch, MessageId, Time};
+use encke_proto::{Body, ChannelName, Epoch, JsonText, MessageId, Time};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde_json::value::RawValue;
 
@@ -29,13 +29,13 @@ fn open(directory: &std::path::Path) -> Result<LogEngine, Error> {
 }
 
 async fn rate(engine: &LogEngine, window: usize, channels: &[ChannelName]) -> Result<(), Error> {
-    let json: Arc<RawValue> = Arc::from(RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?);
+    let json: JsonText = RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?.into();
     let (begin, mut done) = (Instant::now(), 0_usize);
     let append = |number: usize| {
         let channel = channels[number % channels.len()].clone();
         let bits = (window as u128) << 64 | number as u128;
         let (id, time) = (MessageId::from_bits(bits), Time(1_763_800_000_000));
-        let body = Body::Data(Arc::clone(&json));
+        let body = Body::Data(json.clone());
         engine.append(Append {
             id,
             key: None,

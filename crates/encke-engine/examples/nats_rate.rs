@@ -34,7 +34,7 @@ fn append(targets: Targets, key: Option<Key>, bits: u128) -> Result<Append, Fail
         id,
         key,
         targets,
-        body: Body::Data(Arc::from(json)),
+        body: Body::Data(json.into()),
         from: None,
         time,
         expires: None,

@@ -11,7 +11,7 @@ use encke_engine::{
     Append, Engine, EngineEvents, Key, RetentionTable, Targets,
     redis::{RedisEngine, RedisOptions},
 };
-use encke_proto::{Body, ChannelName, MessageId, Time, UserId};
+use encke_proto::{Body, ChannelName, JsonText, MessageId, Time, UserId};
 use serde_json::value::RawValue;
 
 /// How many appends each line is of, and how many are under way.
@@ -74,7 +74,7 @@ async fn main() -> Result<(), Failure> {
         RedisEngine::open(RedisOptions::parse(&url)?, events, RetentionTable::default(), "cost".to_owned())
             .await?;
     let (plain, watched) = (ChannelName::public("plain")?, ChannelName::public("watched")?);
-    let body: Arc<RawValue> = RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?.into();
+    let body: JsonText = RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?.into();
     let users =
         (0..USERS).map(|index| UserId::new(&format!("user{index}"))).collect::<Result<Vec<_>, _>>()?;
     engine.watch(&watched);
@@ -101,7 +101,7 @@ async fn main() -> Result<(), Failure> {
                 id: MessageId::from_bits(next_id),
                 key: keyed.then(|| Key::new(format!("api:{next_id}"))),
                 targets: targets(index),
-                body: Body::Data(Arc::clone(&body)),
+                body: Body::Data(body.clone()),
                 from: None,
                 time: Time(1_763_800_000_000),
                 expires: None,

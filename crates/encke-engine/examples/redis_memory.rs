@@ -11,7 +11,7 @@ use encke_engine::{
     Append, Cluster, Engine, EngineEvents, Key, PageLimit, ReadFrom, RetentionTable, Targets,
     redis::{RedisEngine, RedisOptions},
 };
-use encke_proto::{Body, ChannelName, MessageId, SessionId, Time, UserId};
+use encke_proto::{Body, ChannelName, JsonText, MessageId, SessionId, Time, UserId};
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
@@ -95,7 +95,7 @@ async fn each<F: Future<Output = Result<(), Failure>> + Send + 'static>(
 const NOW: Time = Time(1_763_800_000_000);
 
 fn append(number: usize, targets: Targets) -> Result<Append, Failure> {
-    let body: Arc<RawValue> = RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?.into();
+    let body: JsonText = RawValue::from_string(format!("\"{}\"", "x".repeat(98)))?.into();
     Ok(Append {
         id: MessageId::from_bits(number as u128),
         key: None,

@@ -57,14 +57,12 @@ pub(crate) fn is_reused(first: Option<u64>, again: Option<u64>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::value::RawValue;
 
     use super::*;
 
     fn data(json: &str) -> Body {
-        Body::Data(Arc::from(RawValue::from_string(json.to_owned()).unwrap()))
+        Body::Data(RawValue::from_string(json.to_owned()).unwrap().into())
     }
 
     fn request(targets: &[&str], body: &Body) -> Option<u64> {

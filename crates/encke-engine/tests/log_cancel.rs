@@ -47,7 +47,7 @@ fn push(bits: u128) -> Append {
         id: MessageId::from_bits(bits + 1000),
         key: None,
         targets: Targets::Users(users()[..1 + usize::try_from(bits % 3).expect("it is small")].to_vec()),
-        body: Body::Data(Arc::from(body)),
+        body: Body::Data(body.into()),
         from: None,
         time: at(bits),
         expires: None,

@@ -69,7 +69,7 @@ fn message(bits: u128) -> Append {
         id: MessageId::from_bits(bits + 1000),
         key: bits.is_multiple_of(2).then(|| Key::new(format!("api:{bits}"))),
         targets,
-        body: Body::Data(Arc::from(body)),
+        body: Body::Data(body.into()),
         from: None,
         time: time(bits),
         expires: bits.is_multiple_of(11).then(|| time(bits).plus_seconds(100)),

@@ -44,7 +44,7 @@ fn message(bits: u128) -> Append {
         id: MessageId::from_bits(bits + 1),
         key: bits.is_multiple_of(4).then(|| Key::new(format!("api:{bits}"))),
         targets,
-        body: Body::Data(Arc::from(body)),
+        body: Body::Data(body.into()),
         from: None,
         time: Time(1000 + bits as u64),
         expires: None,

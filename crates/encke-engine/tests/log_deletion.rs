@@ -46,7 +46,7 @@ fn message(bits: u128) -> Append {
         id: MessageId::from_bits(bits + 1000),
         key: Some(Key::new(format!("api:{bits}"))),
         targets,
-        body: Body::Data(Arc::from(body)),
+        body: Body::Data(body.into()),
         from: None,
         time: NOON.plus_seconds(u64::try_from(bits).expect("it is small") * 25),
         expires: None,

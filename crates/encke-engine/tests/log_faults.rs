@@ -34,7 +34,7 @@ fn message(bits: u128, channels: &[&str], bytes: usize) -> Append {
         id: MessageId::from_bits(bits),
         key: Some(Key::new(format!("api:{bits}"))),
         targets: Targets::Channels(channels.iter().map(|channel| name(channel)).collect()),
-        body: Body::Data(Arc::from(json)),
+        body: Body::Data(json.into()),
         from: None,
         time: Time(1),
         expires: None,

@@ -31,7 +31,7 @@ fn message(bits: u128, targets: Targets, bytes: usize) -> Append {
         id: MessageId::from_bits(bits + 1),
         key: None,
         targets,
-        body: Body::Data(Arc::from(json)),
+        body: Body::Data(json.into()),
         from: None,
         time: Time(1),
         expires: None,

@@ -40,7 +40,7 @@ async fn a_user_with_one_message_takes_less_than_250_bytes() {
             id: MessageId::from_bits(first as u128),
             key: None,
             targets: Targets::Users(users),
-            body: Body::Data(Arc::from(json)),
+            body: Body::Data(json.into()),
             from: None,
             time: Time(1_763_800_000_000),
             expires: None,

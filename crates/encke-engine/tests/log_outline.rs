@@ -34,7 +34,7 @@ fn message(number: u64) -> Append {
         id: MessageId::from_bits(number.into()),
         key: None,
         targets,
-        body: Body::Data(Arc::from(json)),
+        body: Body::Data(json.into()),
         from: None,
         time: Time(1),
         expires: None,

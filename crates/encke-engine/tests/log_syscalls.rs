@@ -30,7 +30,7 @@ fn message(bits: u128) -> Append {
         id: MessageId::from_bits(bits),
         key: Some(Key::new(format!("api:{bits}"))),
         targets: Targets::Channels(vec![name()]),
-        body: Body::Data(Arc::from(RawValue::from_string("1".into()).expect("this is JSON"))),
+        body: Body::Data(RawValue::from_string("1".into()).expect("this is JSON").into()),
         from: None,
         time: Time(1),
         expires: None,

@@ -40,7 +40,7 @@ fn message(targets: Targets, key: Option<Key>) -> Append {
         id: new_id(),
         key,
         targets,
-        body: Body::Data(Arc::from(json)),
+        body: Body::Data(json.into()),
         from: None,
         time: NOON,
         expires: None,
@@ -482,7 +482,7 @@ async fn a_push_to_many_that_was_left_unfinished_is_finished_once() {
         (0..USERS).map(|index| UserId::new(&format!("user-{index:05}")).expect("a name")).collect();
     let json = RawValue::from_string(format!("\"{}\"", "x".repeat(BODY_BYTES))).expect("JSON");
     let push = || Append {
-        body: Body::Data(Arc::from(json.clone())),
+        body: Body::Data(json.clone().into()),
         ..message(Targets::Users(users.clone()), Some(Key::new("api:big")))
     };
     let given_up = open(&servers, "big", Arc::new(())).await;

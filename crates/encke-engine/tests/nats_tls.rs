@@ -42,7 +42,7 @@ async fn everything_goes_over_tls_with_few_rights() {
         id: MessageId::from_bits(1),
         key: Some(Key::new("api:1")),
         targets: Targets::Channels(vec![channel.clone()]),
-        body: Body::Data(Arc::from(json)),
+        body: Body::Data(json.into()),
         from: None,
         time: Time(1_763_800_000_000),
         expires: None,

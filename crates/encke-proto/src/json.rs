@@ -1,12 +1,10 @@
 //! Published JSON: checked for depth, and made one line; and how JSON is written.
 
-use std::sync::Arc;
-
 use memchr::memchr2;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::limits::JSON_MAX_DEPTH;
+use crate::{JsonText, limits::JSON_MAX_DEPTH};
 
 /// Nested deeper than [`JSON_MAX_DEPTH`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +22,7 @@ pub fn depth(json: &str) -> usize {
 ///
 /// # Errors
 /// [`TooDeep`].
-pub fn compact(json: &RawValue) -> Result<Arc<RawValue>, TooDeep> {
+pub fn compact(json: &RawValue) -> Result<JsonText, TooDeep> {
     let look = Look::at(json.get());
     if look.deepest > JSON_MAX_DEPTH {
         return Err(TooDeep);
@@ -33,13 +31,13 @@ pub fn compact(json: &RawValue) -> Result<Arc<RawValue>, TooDeep> {
 }
 
 /// JSON to be shared, without the white space that one look at it has found.
-pub(crate) fn shared(json: &RawValue, look: &Look) -> Arc<RawValue> {
+pub(crate) fn shared(json: &RawValue, look: &Look) -> JsonText {
     if !look.spaces {
-        return json.to_owned().into();
+        return json.into();
     }
     // Valid JSON without insignificant white space is valid JSON; if that were wrong, the original is still
     // right.
-    RawValue::from_string(without_spaces(json.get())).unwrap_or_else(|_| json.to_owned()).into()
+    RawValue::from_string(without_spaces(json.get())).map_or_else(|_| json.into(), JsonText::from)
 }
 
 /// Makes one line of the JSON that `out` ends with, from `start` on: see [`one_line`].

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
-use crate::{ChannelName, MessageId, Position, Time, TraceContext, TypedBytes, UserId};
+use crate::{ChannelName, JsonText, MessageId, Position, Time, TraceContext, TypedBytes, UserId};
 
 /// What a message asks of its receiver.
 #[derive(Clone, Debug)]
@@ -12,7 +10,7 @@ pub enum Body {
     /// Show the page at this address: http or https, checked when it was pushed.
     Page(Arc<str>),
     /// Any JSON, compact: it holds no line break.
-    Data(Arc<RawValue>),
+    Data(JsonText),
     /// Bytes with a content type, kept as they were sent. No HTTP endpoint takes them yet.
     Bytes(Arc<TypedBytes>),
 }

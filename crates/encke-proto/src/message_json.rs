@@ -3,9 +3,8 @@
 //! test compares the two.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use crate::{Body, ChannelName, Epoch, Message, MessageId, Offset, Time, TraceContext, UserId};
+use crate::{Body, ChannelName, Epoch, JsonText, Message, MessageId, Offset, Time, TraceContext, UserId};
 
 /// A message, as its receivers read it.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +33,7 @@ pub struct MessageJson<'a> {
     /// Any JSON. Only of type `message`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value, required = false))]
-    pub data: Option<&'a RawValue>,
+    pub data: Option<&'a JsonText>,
     /// The user who published it, when a client did.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
@@ -61,7 +60,7 @@ impl<'a> From<&'a Message> for MessageJson<'a> {
     fn from(message: &'a Message) -> Self {
         let (r#type, url, data) = match &message.body {
             Body::Page(url) => (MessageType::Page, Some(&**url), None),
-            Body::Data(data) => (MessageType::Message, None, Some(&**data)),
+            Body::Data(data) => (MessageType::Message, None, Some(data)),
             Body::Bytes(typed) => (MessageType::Message, None, Some(typed.json())),
         };
         Self {
@@ -82,6 +81,8 @@ impl<'a> From<&'a Message> for MessageJson<'a> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use serde_json::value::RawValue;
 
     use super::*;
     use crate::{

@@ -2,11 +2,11 @@
 //! that come very often. What is not plain is not taken, and left to a reader that knows all of JSON (RFC
 //! 8259) and says what is wrong.
 
-use std::sync::Arc;
-
+use memchr::memchr2;
 use serde_json::value::RawValue;
 
 use crate::{
+    JsonText,
     json::{PLAIN, is_space, one_value, shared},
     limits::JSON_MAX_DEPTH,
 };
@@ -73,7 +73,7 @@ impl<'a> PlainJson<'a> {
 
     /// Takes a value of any kind, without the white space in it, as [`crate::json::compact`] does. One that
     /// is deeper than [`JSON_MAX_DEPTH`] is not taken.
-    pub fn compact(&mut self) -> Option<Arc<RawValue>> {
+    pub fn compact(&mut self) -> Option<JsonText> {
         if self.next_byte()? == b'"' {
             return self.any_string();
         }
@@ -87,20 +87,34 @@ impl<'a> PlainJson<'a> {
         Some(shared(value, &look))
     }
 
-    /// Takes a string of any kind as a value. The deserializer finds its end by itself, and there is neither
-    /// depth nor white space in it to be looked for before.
-    fn any_string(&mut self) -> Option<Arc<RawValue>> {
+    /// Takes a string of any kind as a value: there is neither depth nor white space in it to be looked for.
+    fn any_string(&mut self) -> Option<JsonText> {
         let rest = self.text.get(self.at..)?;
+        if let Some(bytes) = plain_string_bytes(rest) {
+            self.at += bytes;
+            return Some(JsonText::of_checked(&rest[..bytes]));
+        }
+        // One with escapes. The deserializer finds its end by itself.
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
         let value = values.next()?.ok()?;
         self.at += values.byte_offset();
-        Some(value.to_owned().into())
+        Some(value.into())
     }
 
     /// Whether nothing is left.
     pub fn is_at_end(&mut self) -> bool {
         self.next_byte().is_none()
     }
+}
+
+/// How many bytes the string has that a text begins with, its quotes included; none when there is an escape
+/// in it, or what has to be one.
+fn plain_string_bytes(text: &str) -> Option<usize> {
+    let content = text.as_bytes().get(1..)?;
+    // Many bytes at a time: most of what is published is within strings.
+    let length = memchr2(b'"', b'\\', content).filter(|length| content[*length] == b'"')?;
+    let has_control = content[..length].iter().fold(false, |has, byte| has | (*byte < b' '));
+    (!has_control).then_some(length + 2)
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::limits::CONTENT_TYPE_MAX_BYTES;
+use crate::{JsonText, limits::CONTENT_TYPE_MAX_BYTES};
 
 /// A text that is no content type: empty, longer than [`CONTENT_TYPE_MAX_BYTES`], or with other characters
 /// than visible ASCII and inner spaces.
@@ -33,7 +33,7 @@ pub struct TypedBytes {
     content_type: Box<str>,
     bytes: Box<[u8]>,
     /// For receivers that take JSON alone; made when the first one asks.
-    json: OnceLock<Box<RawValue>>,
+    json: OnceLock<JsonText>,
 }
 
 impl TypedBytes {
@@ -60,12 +60,12 @@ impl TypedBytes {
 
     /// The same as JSON, `{"content_type":…,"base64":…}`, for receivers that take nothing else.
     #[must_use]
-    pub fn json(&self) -> &RawValue {
+    pub fn json(&self) -> &JsonText {
         self.json.get_or_init(|| {
             let (content_type, base64) = (&self.content_type, STANDARD.encode(&self.bytes));
             let object = serde_json::json!({"content_type": content_type, "base64": base64});
             // A map of two texts always can be written; the other way to say nothing is `null`.
-            serde_json::value::to_raw_value(&object).unwrap_or_else(|_| RawValue::NULL.to_owned())
+            to_raw_value(&object).map_or_else(|_| RawValue::NULL.into(), JsonText::from)
         })
     }
 }

@@ -1,11 +1,13 @@
 //! What a client may do with its session, however it asks: by POST, over a WebSocket, in any dialect. Each is
 //! allowed by the client's [`Identity`] and the rules for channels.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use encke_engine::{Appended, Mark, PageLimit, ReadFrom, ReceiptState};
 use encke_hub::{Following, FreshToken};
-use encke_proto::{Action, ChannelName, Cursor, ErrorCode, Position, Refusal, SessionId, Time, json};
+use encke_proto::{
+    Action, ChannelName, Cursor, ErrorCode, JsonText, Position, Refusal, SessionId, Time, json,
+};
 use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -250,8 +252,8 @@ async fn decided(
     decisions: &Decisions,
     identity: &Identity,
     channel: &ChannelName,
-    data: Arc<RawValue>,
-) -> Result<Arc<RawValue>, Refused> {
+    data: JsonText,
+) -> Result<JsonText, Refused> {
     let Some(changed) = decisions.publish(&identity.user, channel, &data).await? else { return Ok(data) };
     let data = json::compact(&changed)?;
     app.auth.access().check_size(channel, data.get().len())?;

@@ -1,8 +1,6 @@
 //! The places of a user's devices in the user's own channel, as they are kept: in an internal log of the
 //! user's, of which the last records are read together (ADR 0033).
 
-use std::sync::Arc;
-
 use encke_engine::{
     Append, DEVICE_LOG_MESSAGES, DEVICE_LOGS, Engine, EngineError, PageLimit, ReadFrom, Targets,
 };
@@ -128,7 +126,7 @@ pub async fn write(
         id: MessageId::fresh(at, bits),
         key: None,
         targets: Targets::Channels(vec![log_of(user)]),
-        body: Body::Data(Arc::from(data)),
+        body: Body::Data(data.into()),
         from: None,
         time: at,
         expires: None,
@@ -139,6 +137,8 @@ pub async fn write(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use encke_engine::{EVENT_LOG, RetentionTable, memory::MemoryEngine};
 
     use super::*;
@@ -199,7 +199,7 @@ mod tests {
         for (name, offset) in [("phone", 4), ("laptop", 2), ("phone", 3)] {
             let mut places = DevicePlaces::default();
             places.reach(&device(name), at(1, offset), now);
-            let body = Body::Data(Arc::from(to_raw_value(&places).unwrap()));
+            let body = Body::Data(to_raw_value(&places).unwrap().into());
             let targets = Targets::Channels(vec![log_of(&user)]);
             let id = MessageId::from_bits(offset.into());
             let append =

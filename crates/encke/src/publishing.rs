@@ -1,19 +1,14 @@
 //! Publishing to channels, as the server API, clients and dialects do it. Who may is decided before.
 
-use std::{
-    fmt,
-    sync::{Arc, LazyLock},
-    time::Instant,
-};
+use std::{fmt, sync::LazyLock, time::Instant};
 
 use encke_engine::{Append, Appended, Key, Mode, Targets};
 use encke_proto::{
-    Body, ChannelName, Epoch, ErrorCode, MessageId, Offset, UserId,
+    Body, ChannelName, Epoch, ErrorCode, JsonText, MessageId, Offset, UserId,
     codec::pusher::{Forged, forged},
 };
 use futures_util::future::{join, join_all};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::{
@@ -76,11 +71,11 @@ pub(crate) async fn publish_record(
 ///
 /// # Errors
 /// [`ErrorCode::BadName`], or [`ErrorCode::BadRequest`].
-pub(crate) fn check_not_forged(app: &App, channels: &[ChannelName], data: &RawValue) -> Result<(), Refused> {
+pub(crate) fn check_not_forged(app: &App, channels: &[ChannelName], data: &JsonText) -> Result<(), Refused> {
     if app.config.dialects.says("pusher") != Some(true) {
         return Ok(());
     }
-    match channels.iter().find_map(|channel| forged(channel.as_str(), data)) {
+    match channels.iter().find_map(|channel| forged(channel.as_str(), data.get())) {
         None => Ok(()),
         Some(Forged::Log) => Err(Refused::new(ErrorCode::BadName, Forged::Log.to_string())),
         Some(Forged::Event) => Err(Refused::bad(Forged::Event.to_string())),
@@ -92,7 +87,7 @@ pub(crate) fn check_not_forged(app: &App, channels: &[ChannelName], data: &RawVa
 pub(crate) async fn publish_to(
     app: &App,
     channels: Vec<ChannelName>,
-    data: Arc<RawValue>,
+    data: JsonText,
     key: Option<String>,
     from: Option<UserId>,
 ) -> Result<Appended, Refused> {

@@ -80,7 +80,7 @@ async fn appends(engine: &Arc<dyn Engine>, of: &AppendOptions) -> io::Result<f64
                 id: MessageId::from_bits(u128::from(sent)),
                 key: None,
                 targets: Targets::Channels(vec![channels[sent as usize % channels.len()].clone()]),
-                body: Body::Data(Arc::from(RawValue::from_string(json)?)),
+                body: Body::Data(RawValue::from_string(json)?.into()),
                 from: None,
                 time,
                 expires: None,

@@ -43,7 +43,7 @@ pub(super) fn user(name: &str) -> UserId {
 
 pub(super) fn data(json: &str) -> Body {
     let raw = RawValue::from_string(json.to_owned()).expect("the suite's JSON is JSON");
-    Body::Data(Arc::from(raw))
+    Body::Data(raw.into())
 }
 
 /// A message to `targets`, appended at noon.

@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn records() -> Vec<Record> {
-        let data = Body::Data(Arc::from(RawValue::from_string("[1,\"ü\"]".into()).unwrap()));
+        let data = Body::Data(RawValue::from_string("[1,\"ü\"]".into()).unwrap().into());
         let message = |body: Body, all: bool| MessageRecord {
             id: MessageId::from_bits(u128::MAX - 7),
             key: all.then(|| Key { text: "api:1".into(), stamp: Time(77), request: Some(u64::MAX - 3) }),

@@ -326,7 +326,7 @@ pub(super) fn body(kind: &str, payload: &[u8]) -> Option<Body> {
     let text = || std::str::from_utf8(payload).ok();
     Some(match kind {
         "p" => Body::Page(text()?.into()),
-        "d" => Body::Data(Arc::from(RawValue::from_string(text()?.to_owned()).ok()?)),
+        "d" => Body::Data(RawValue::from_string(text()?.to_owned()).ok()?.into()),
         "b" => {
             let end = payload.iter().position(|byte| *byte == b'\n')?;
             let (content_type, bytes) = payload.split_at(end);
@@ -383,7 +383,7 @@ mod tests {
             (Body::Page("https://example.com/".into()), None, None, trace()),
             (Body::Page("https://example.com/".into()), Some("-"), None, trace()),
             (
-                Body::Data(Arc::from(RawValue::from_string("{\"a\":1.50}".to_owned()).unwrap())),
+                Body::Data(RawValue::from_string("{\"a\":1.50}".to_owned()).unwrap().into()),
                 Some("a b\u{20ac}"),
                 None,
                 trace(),

@@ -65,7 +65,7 @@ pub(super) fn read(row: &[u8], channel: &ChannelName, position: Position) -> Res
         "p" => Body::Page(text()?.into()),
         "d" => {
             let json = RawValue::from_string(text()?.to_owned()).map_err(|_| damaged("no JSON"))?;
-            Body::Data(Arc::from(json))
+            Body::Data(json.into())
         }
         "b" => {
             let (content_type, bytes) = split_line(body).ok_or_else(|| damaged("no content type"))?;

@@ -35,7 +35,7 @@ pub fn message(channels: Vec<ChannelName>) -> Append {
         id: MessageId::from_bits(u128::from(NEXT_ID.fetch_add(1, Ordering::Relaxed))),
         key: None,
         targets: Targets::Channels(channels),
-        body: Body::Data(Arc::from(body)),
+        body: Body::Data(body.into()),
         from: None,
         time: NOON,
         expires: None,

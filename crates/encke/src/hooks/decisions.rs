@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use encke_proto::{ChannelName, ErrorCode, MessageId, Refusal, Time, UserId};
+use encke_proto::{ChannelName, ErrorCode, JsonText, MessageId, Refusal, Time, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::{sync::Semaphore, time::timeout};
@@ -232,7 +232,7 @@ impl Decisions {
         &self,
         user: &UserId,
         channel: &ChannelName,
-        data: &RawValue,
+        data: &JsonText,
     ) -> Result<Option<Box<RawValue>>, Refusal> {
         self.decide(Decision::Publish, user, channel, Some(data)).await
     }
@@ -242,7 +242,7 @@ impl Decisions {
         decision: Decision,
         user: &UserId,
         channel: &ChannelName,
-        data: Option<&RawValue>,
+        data: Option<&JsonText>,
     ) -> Result<Option<Box<RawValue>>, Refusal> {
         #[derive(Serialize)]
         struct Question<'a> {
@@ -250,7 +250,7 @@ impl Decisions {
             user: &'a UserId,
             channel: &'a ChannelName,
             #[serde(skip_serializing_if = "Option::is_none")]
-            data: Option<&'a RawValue>,
+            data: Option<&'a JsonText>,
         }
         if !self.decides(decision) {
             return Ok(None);

@@ -1,7 +1,7 @@
 //! Request bodies, read strictly: what is not exactly as it should be is refused, and the answer says what it
 //! was.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use encke_proto::{
-    ErrorCode, Object,
+    ErrorCode, JsonText, Object,
     json::{self, TooDeep},
     limits::{BODY_MAX_BYTES, JSON_MAX_DEPTH},
 };
@@ -245,7 +245,7 @@ pub(crate) fn compact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 }
 
 /// What [`compact`] reads.
-pub(crate) type Published = Result<Arc<RawValue>, TooDeep>;
+pub(crate) type Published = Result<JsonText, TooDeep>;
 
 /// Keeps `null` apart from a field that is not there: `null` is a message like any other.
 pub(crate) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use encke_engine::{Append, RECEIPTS_KEPT_S};
-use encke_proto::{Body, MessageId, Time};
+use encke_proto::{Body, JsonText, MessageId, Time};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -25,7 +25,7 @@ pub struct Note {
     pub url: Option<Arc<str>>,
     /// …or the message; the beginning of its text if that is long.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub data: Option<Arc<RawValue>>,
+    pub data: Option<JsonText>,
     /// Whether it is the beginning only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
@@ -45,9 +45,9 @@ impl Note {
             Body::Page(url) => (Some(Arc::clone(url)), None, false),
             Body::Data(data) if data.get().len() > DATA_MAX_BYTES => {
                 let text = to_raw_value(beginning(data.get(), DATA_MAX_BYTES));
-                (None, text.ok().map(Arc::from), true)
+                (None, text.ok().map(JsonText::from), true)
             }
-            Body::Data(data) => (None, Some(Arc::clone(data)), false),
+            Body::Data(data) => (None, Some(data.clone()), false),
             // No push has such a body.
             Body::Bytes(_) => (None, None, true),
         };
@@ -62,7 +62,7 @@ fn beginning(text: &str, max_bytes: usize) -> &str {
 }
 
 /// Reads data that is there: `null` is data as well.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<RawValue>>, D::Error> {
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JsonText>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(|raw| Some(raw.into()))
 }
 

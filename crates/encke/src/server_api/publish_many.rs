@@ -1,9 +1,9 @@
 //! Several messages in one call.
 
-use std::sync::Arc;
-
 use encke_engine::Appended;
-use encke_proto::{ChannelName, Epoch, ErrorCode, MessageId, Offset, json, limits::PUBLISH_MAX_MESSAGES};
+use encke_proto::{
+    ChannelName, Epoch, ErrorCode, JsonText, MessageId, Offset, json, limits::PUBLISH_MAX_MESSAGES,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -57,7 +57,7 @@ pub(crate) enum Outcome {
 /// A message whose form is right.
 struct Checked {
     channel: ChannelName,
-    data: Arc<RawValue>,
+    data: JsonText,
     key: Option<String>,
 }
 

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_proto::{MessageId, Time};
+use encke_proto::{JsonText, MessageId, Time};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::receipts::Totals;
@@ -61,7 +60,7 @@ pub(crate) struct PastPush {
     /// The message; if it is longer than 256 bytes, a string with the beginning of its JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
-    data: Option<Arc<RawValue>>,
+    data: Option<JsonText>,
     /// Whether it is the beginning only.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     cut: bool,

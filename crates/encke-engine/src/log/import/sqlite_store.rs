@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     fs::{File, TryLockError},
     path::Path,
-    sync::Arc,
 };
 
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Offset, Time, UserId};
@@ -290,7 +289,7 @@ fn body(kind: i64, text: String) -> Result<Body, EngineError> {
         1 => {
             let json = RawValue::from_string(text);
             let json = json.map_err(|error| damaged(format!("a message's data: {error}")))?;
-            Ok(Body::Data(Arc::from(json)))
+            Ok(Body::Data(json.into()))
         }
         _ => Err(damaged(format!("a message of kind {kind}"))),
     }

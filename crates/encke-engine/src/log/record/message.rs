@@ -224,7 +224,7 @@ fn read_body(kind: u8, content_type: &str, bytes: &[u8]) -> Result<Body, Malform
         body_kind::PAGE => Ok(Body::Page(text()?.into())),
         body_kind::DATA => {
             let json = RawValue::from_string(text()?.to_owned()).map_err(|_| Malformed("a body in JSON"))?;
-            Ok(Body::Data(Arc::from(json)))
+            Ok(Body::Data(json.into()))
         }
         body_kind::BYTES => {
             let typed = TypedBytes::new(content_type, bytes).map_err(|_| Malformed("a content type"))?;

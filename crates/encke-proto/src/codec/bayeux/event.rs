@@ -1,14 +1,14 @@
 //! Messages to subscribers: `{"channel","data"}` and nothing of the one who published, neither `clientId`,
 //! which is what entitles to speak for a session, nor `id`, which would make them replies.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::channel::is_glob;
 use crate::{
-    Body, Message,
+    Body, JsonText, Message,
     json::{one_line, push_string},
 };
 
@@ -29,7 +29,7 @@ pub fn event(message: &Message) -> Vec<u8> {
     let json = match &message.body {
         Body::Data(json) if is_glob(channel) => json.get().to_owned(),
         body if message.channel.is_own() => match body {
-            Body::Data(json) => of_service(json).unwrap_or_else(|| pushed(message.id.as_str(), body)),
+            Body::Data(json) => of_service(json.get()).unwrap_or_else(|| pushed(message.id.as_str(), body)),
             Body::Page(_) | Body::Bytes(_) => pushed(message.id.as_str(), body),
         },
         Body::Data(json) => member(channel, json.get()),
@@ -41,8 +41,8 @@ pub fn event(message: &Message) -> Vec<u8> {
 
 /// What is appended to the logs of patterns for a message of this channel.
 #[must_use]
-pub fn copy(channel: &str, data: &RawValue) -> Option<Arc<RawValue>> {
-    RawValue::from_string(member(channel, data.get())).ok().map(Arc::from)
+pub fn copy(channel: &str, data: &str) -> Option<JsonText> {
+    RawValue::from_string(member(channel, data)).ok().map(JsonText::from)
 }
 
 /// What is appended to the log of a service: the data, with the id by which the client knows the answer.
@@ -67,7 +67,7 @@ fn member(channel: &str, data: &str) -> String {
 }
 
 fn pushed(id: &str, body: &Body) -> String {
-    let data = |json: &RawValue| format!("{{\"id\":\"{id}\",\"type\":\"message\",\"data\":{}}}", json.get());
+    let data = |json: &JsonText| format!("{{\"id\":\"{id}\",\"type\":\"message\",\"data\":{}}}", json.get());
     let what = match body {
         Body::Page(url) => format!("{{\"id\":\"{id}\",\"type\":\"page\",\"url\":{}}}", string(url)),
         Body::Data(json) => data(json),
@@ -84,7 +84,7 @@ fn string(text: &str) -> String {
 
 /// A push that is the message of a service, if it is one. With an id it is the answer to a call, of which its
 /// client wants to know whether it succeeded.
-fn of_service(json: &RawValue) -> Option<String> {
+fn of_service(json: &str) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Service<'a> {
@@ -96,7 +96,6 @@ fn of_service(json: &RawValue) -> Option<String> {
         id: Option<&'a RawValue>,
         successful: Option<bool>,
     }
-    let json = json.get();
     let message: Service<'_> = serde_json::from_str(json).ok().filter(|_| json.starts_with('{'))?;
     if !message.channel.starts_with("/service/") {
         return None;
@@ -146,7 +145,7 @@ mod tests {
     #[test]
     fn a_copy_is_what_the_subscriber_of_the_channel_is_told() {
         let raw = RawValue::from_string("[1,\"x\"]".into()).unwrap();
-        let copy = message("/a/**", Body::Data(copy("/a/b", &raw).unwrap()));
+        let copy = message("/a/**", Body::Data(copy("/a/b", raw.get()).unwrap()));
         assert_eq!(event(&copy), event(&message("/a/b", data("[1,\"x\"]"))));
         assert_eq!(channel_of(&copy), Some("/a/b"));
         assert_eq!(channel_of(&message("/a/**", data("{\"a\":1}"))), None);

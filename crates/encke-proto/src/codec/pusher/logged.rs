@@ -1,7 +1,7 @@
 //! An event as it stands in the log of its channel, where native clients see it too:
 //! `{"event","data","user_id"?}`. What others publish there is an event as well.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -29,7 +29,7 @@ struct Logged<'a> {
 
 /// What is appended for an event: `data` is any JSON, which clients are given as it is.
 #[must_use]
-pub fn logged(event: &str, data: &RawValue, user_id: Option<&str>) -> Option<Arc<RawValue>> {
+pub fn logged(event: &str, data: &RawValue, user_id: Option<&str>) -> Option<Box<RawValue>> {
     let mut out = Vec::with_capacity(32 + event.len() + data.get().len());
     out.extend_from_slice(b"{\"event\":");
     push_string(&mut out, event);
@@ -40,11 +40,11 @@ pub fn logged(event: &str, data: &RawValue, user_id: Option<&str>) -> Option<Arc
         push_string(&mut out, user_id);
     }
     out.push(b'}');
-    RawValue::from_string(String::from_utf8(out).ok()?).ok().map(Arc::from)
+    RawValue::from_string(String::from_utf8(out).ok()?).ok()
 }
 
-fn read(json: &RawValue) -> Option<Logged<'_>> {
-    serde_json::from_str(json.get()).ok().filter(|_| json.get().starts_with('{'))
+fn read(json: &str) -> Option<Logged<'_>> {
+    serde_json::from_str(json).ok().filter(|_| json.starts_with('{'))
 }
 
 /// What only the dialect itself may publish.
@@ -60,7 +60,7 @@ pub enum Forged {
 
 /// Whether clients would take what others publish to a log for the word of the server.
 #[must_use]
-pub fn forged(log: &str, json: &RawValue) -> Option<Forged> {
+pub fn forged(log: &str, json: &str) -> Option<Forged> {
     if channel_of(log)?.starts_with('#') {
         return Some(Forged::Log);
     }
@@ -80,7 +80,7 @@ pub fn frame_text(message: &Message) -> Option<String> {
     // What is said of users on a watchlist is not of a channel.
     let channel = (!name.starts_with(ONLINE)).then_some(name);
     let text = match &message.body {
-        Body::Data(json) => match read(json) {
+        Body::Data(json) => match read(json.get()) {
             Some(Logged { event, data, user_id }) => {
                 frame_of(&event, channel, data.get(), user_id.as_deref())
             }
@@ -102,7 +102,7 @@ pub fn frame_text(message: &Message) -> Option<String> {
 #[must_use]
 pub fn cached(message: &Message) -> Option<(String, String)> {
     let data = match &message.body {
-        Body::Data(json) => match read(json) {
+        Body::Data(json) => match read(json.get()) {
             Some(Logged { event, .. })
                 if RESERVED_EVENTS.iter().chain([&CLIENT_EVENT]).any(|prefix| event.starts_with(prefix)) =>
             {
@@ -150,10 +150,10 @@ mod tests {
     #[test]
     fn subscribers_are_given_the_data_as_they_were_sent() {
         let data = raw(r#""{ \"a\" : 1 }""#);
-        let body = Body::Data(logged("e\"", &data, None).unwrap());
+        let body = Body::Data(logged("e\"", &data, None).unwrap().into());
         let expected = json!({ "event": "e\"", "channel": "news", "data": "{ \"a\" : 1 }" });
         assert_eq!(sent("pusher:1:news", body), expected);
-        let body = Body::Data(logged("client-x", &raw("{\"a\":1}"), Some("u")).unwrap());
+        let body = Body::Data(logged("client-x", &raw("{\"a\":1}"), Some("u")).unwrap().into());
         let told = sent("pusher:1:presence-a", body);
         assert_eq!((&told["data"], &told["user_id"]), (&json!({ "a": 1 }), &json!("u")));
     }
@@ -189,7 +189,7 @@ mod tests {
             ("a", event("pusher:error"), None),
             ("pusher:#a", event("pusher:error"), None),
         ] {
-            assert_eq!(forged(log, &raw(&json)), expected, "{log} {json}");
+            assert_eq!(forged(log, &json), expected, "{log} {json}");
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
         for (event, is_kept) in
             [("e", true), ("client-x", false), ("pusher_internal:member_added", false), ("pusher:x", false)]
         {
-            let body = Body::Data(logged(event, &raw("\"x\""), None).unwrap());
+            let body = Body::Data(logged(event, &raw("\"x\""), None).unwrap().into());
             assert_eq!(cached(&message("pusher:1:cache-a", body)).is_some(), is_kept, "{event}");
         }
     }

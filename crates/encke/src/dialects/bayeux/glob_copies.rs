@@ -1,8 +1,7 @@
 //! What is copied for subscribers to patterns: each message of a channel to the logs of the patterns that it
 //! fits, as such a subscriber receives it.
 
-use encke_proto::{ChannelName, codec::bayeux};
-use serde_json::value::RawValue;
+use encke_proto::{ChannelName, JsonText, codec::bayeux};
 
 use crate::copies::{Copies, MessageCopy};
 
@@ -15,12 +14,12 @@ impl Copies for GlobCopies {
         bayeux::is_glob(channel.as_str())
     }
 
-    fn copy(&self, channel: &ChannelName, data: &RawValue) -> Option<MessageCopy> {
+    fn copy(&self, channel: &ChannelName, data: &JsonText) -> Option<MessageCopy> {
         let logs = bayeux::glob_logs(channel.as_str());
         let channels: Vec<ChannelName> = logs.filter_map(|log| ChannelName::public(&log).ok()).collect();
         if channels.is_empty() {
             return None;
         }
-        Some(MessageCopy { channels, data: bayeux::copy(channel.as_str(), data)? })
+        Some(MessageCopy { channels, data: bayeux::copy(channel.as_str(), data.get())? })
     }
 }

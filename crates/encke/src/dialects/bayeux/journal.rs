@@ -2,8 +2,6 @@
 //! words count there, so a record is signed; its log is named by a digest of the session's id, since the id
 //! is what entitles to speak for the session.
 
-use std::sync::Arc;
-
 use encke_engine::{Append, Mode, PageLimit, ReadFrom, SESSION_LOGS, Targets};
 use encke_proto::{
     Body, ChannelName, Cursor, ErrorCode, Grant, MessageId, SessionId, Time, TokenId, TokenInfo, UserId,
@@ -103,7 +101,7 @@ impl Journal {
             id: MessageId::fresh(time, random::pooled_bits()?),
             key: None,
             targets: Targets::Channels(vec![log]),
-            body: Body::Data(Arc::from(data)),
+            body: Body::Data(data.into()),
             from: None,
             time,
             expires: None,
@@ -176,6 +174,8 @@ fn log(id: SessionId) -> ChannelName {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use encke_engine::memory::MemoryEngine;
     use encke_hub::Start;
     use encke_proto::{Epoch, Position};

@@ -451,7 +451,7 @@ mod tests {
     fn a_client_has_one_copy_of_each_message_that_it_subscribed_to() {
         let entry = |log: &str, channel: &str| {
             let raw = RawValue::from_string("1".into()).unwrap();
-            let data = if log == channel { raw.into() } else { bayeux::copy(channel, &raw).unwrap() };
+            let data = if log == channel { raw.into() } else { bayeux::copy(channel, raw.get()).unwrap() };
             Entry::new(Message {
                 id: MessageId::from_bits(1),
                 channel: name(log),

@@ -61,7 +61,7 @@ impl Announcer {
         let Told { log, event, data, from } = told;
         let data = to_raw_value(&data).map_err(|error| NotTaken(error.to_string()))?;
         let Some(logged) = pusher::logged(&event, &data, None) else { return Ok(()) };
-        match publish_to(&app, vec![log], logged, Some(key), from).await {
+        match publish_to(&app, vec![log], logged.into(), Some(key), from).await {
             // What is refused for good would hold up all behind it.
             Err(Refused(refusal)) if refusal.code.status() >= 500 => Err(NotTaken(refusal.message)),
             Err(Refused(refusal)) => {

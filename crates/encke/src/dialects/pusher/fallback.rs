@@ -218,7 +218,7 @@ async fn say(session: &FallbackSession, said: Said) {
 async fn tell(session: &FallbackSession, frame: &str) {
     let (app, frames) = (&session.connection.app, session.frames.clone());
     let Ok(data) = to_raw_value(frame) else { return };
-    if let Err(Refused(refusal)) = publish_to(app, vec![frames], Arc::from(data), None, None).await {
+    if let Err(Refused(refusal)) = publish_to(app, vec![frames], data.into(), None, None).await {
         tracing::warn!(error = %refusal.message, "a client cannot be told");
     }
 }

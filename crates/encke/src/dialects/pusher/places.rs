@@ -192,7 +192,7 @@ async fn write(
         id: MessageId::fresh(time, random::pooled_bits()?),
         key: None,
         targets: Targets::Channels(vec![log.clone()]),
-        body: Body::Data(Arc::from(data)),
+        body: Body::Data(data.into()),
         from: None,
         time,
         expires: None,

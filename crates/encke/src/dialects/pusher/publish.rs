@@ -18,7 +18,7 @@ pub(super) async fn publish(
     from: Option<UserId>,
 ) -> Result<Appended, Refused> {
     let logged = pusher::logged(event, data, None).ok_or(Refused::from(ErrorCode::Internal))?;
-    publish_to(app, logs, logged, None, from).await
+    publish_to(app, logs, logged.into(), None, from).await
 }
 
 /// Publishes what the protocol itself says in a channel; a failure is written down, since no client waits for
