@@ -6,7 +6,7 @@ use std::{
     collections::{HashMap, VecDeque},
 };
 
-use encke_proto::{ChannelName, IntHashState, SessionId, Time, TokenId, UserId};
+use encke_proto::{ChannelName, IntHashState, NameHashState, SessionId, Time, TokenId, UserId};
 
 use crate::{
     ConnKey, Device, HubConfig, Key, Now, Output, Slab, Traffic, Wheel, channel::Channel,
@@ -27,7 +27,7 @@ const WHEEL_BUCKETS: usize = 256;
 pub struct Hub {
     pub(crate) config: HubConfig,
     pub(crate) users: Slab<User>,
-    pub(crate) user_index: Index,
+    pub(crate) user_index: Index<NameHashState>,
     pub(crate) sessions: Slab<Session>,
     pub(crate) session_index: Index,
     /// Operators who look on, by the ids that their sessions have; the driver bounds their number.
@@ -38,7 +38,7 @@ pub struct Hub {
     /// same connection, and then nothing needs to be looked for.
     pub(crate) found: Cell<Option<Key>>,
     pub(crate) channels: Slab<Channel>,
-    pub(crate) channel_index: Index,
+    pub(crate) channel_index: Index<NameHashState>,
     pub(crate) tombstones: Tombstones,
     /// When sessions are looked at, by their places: the session that stands there by then is looked at, and
     /// knows whether it was meant.

@@ -29,7 +29,7 @@ mod tls_listener;
 mod tls_socket;
 
 use std::{
-    collections::{BTreeMap, hash_map::RandomState},
+    collections::BTreeMap,
     hash::BuildHasher,
     sync::{
         Arc,
@@ -40,7 +40,7 @@ use std::{
 
 use encke_engine::Feed;
 use encke_hub::{ControlReply, ControlRequest};
-use encke_proto::{ChannelName, ChannelRules, Entry, ErrorCode, UserId};
+use encke_proto::{ChannelName, ChannelRules, Entry, ErrorCode, NameHashState, UserId};
 use tokio::sync::oneshot;
 
 pub use admin_listener::AdminListener;
@@ -71,7 +71,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Shards {
     mailboxes: Arc<[Mailbox<ShardCommand>]>,
-    hasher: RandomState,
+    hasher: NameHashState,
     body_sink: Arc<AtomicU64>,
     online: Arc<OnlineUsers>,
     followed: Arc<FollowedChannels>,
@@ -83,7 +83,7 @@ impl Shards {
     pub fn new(mailboxes: Vec<Mailbox<ShardCommand>>) -> Self {
         Self {
             mailboxes: mailboxes.into(),
-            hasher: RandomState::new(),
+            hasher: NameHashState::default(),
             body_sink: Arc::default(),
             online: Arc::default(),
             followed: Arc::default(),

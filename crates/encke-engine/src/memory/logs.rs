@@ -7,7 +7,7 @@ use std::{
     ops::Bound,
 };
 
-use encke_proto::ChannelName;
+use encke_proto::{ChannelName, NameHashState};
 
 use super::log::Log;
 
@@ -18,7 +18,7 @@ const PARTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Logs {
     /// A log is looked for with each append and each receipt, and there may be millions.
-    parts: [HashMap<ChannelName, Log>; PARTS],
+    parts: [HashMap<ChannelName, Log, NameHashState>; PARTS],
     /// The names of all but users' own.
     listed: BTreeSet<ChannelName>,
     count: usize,
@@ -26,7 +26,7 @@ pub(super) struct Logs {
 
 impl Default for Logs {
     fn default() -> Self {
-        Self { parts: array::from_fn(|_| HashMap::new()), listed: BTreeSet::new(), count: 0 }
+        Self { parts: array::from_fn(|_| HashMap::default()), listed: BTreeSet::new(), count: 0 }
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
+use encke_proto::NameHashState;
+
 /// How many parts it has. What a part takes to grow is a 64th of what the whole would.
 const PARTS: usize = 64;
 /// For how many keys a part keeps room when they are gone.
@@ -16,7 +18,7 @@ const KEPT: usize = 64;
 /// A map from names. Bounded by what its users enter.
 #[derive(Debug)]
 pub(super) struct PartedMap<K, V> {
-    parts: [RwLock<HashMap<K, V>>; PARTS],
+    parts: [RwLock<HashMap<K, V, NameHashState>>; PARTS],
 }
 
 impl<K, V> Default for PartedMap<K, V> {
@@ -35,7 +37,11 @@ impl<K: Borrow<str> + Eq + Hash, V> PartedMap<K, V> {
     }
 
     /// Changes the part that holds a key, while no other thread sees it.
-    pub(super) fn change<R>(&self, key: &K, change: impl FnOnce(&mut HashMap<K, V>) -> R) -> R {
+    pub(super) fn change<R>(
+        &self,
+        key: &K,
+        change: impl FnOnce(&mut HashMap<K, V, NameHashState>) -> R,
+    ) -> R {
         let mut part = self.part(key).write().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut part);
         if part.capacity() > KEPT && part.capacity() / 4 > part.len() {
@@ -58,7 +64,7 @@ impl<K: Borrow<str> + Eq + Hash, V> PartedMap<K, V> {
         keys
     }
 
-    fn part(&self, key: &K) -> &RwLock<HashMap<K, V>> {
+    fn part(&self, key: &K) -> &RwLock<HashMap<K, V, NameHashState>> {
         // Names differ most at their ends. Names that were chosen to fall into one part only make that a map
         // like any other, whose hashes no client knows.
         let ending = key.borrow().bytes().rev().take(4);
@@ -80,7 +86,7 @@ mod tests {
     fn the_room_of_what_is_gone_is_given_back() {
         let map = PartedMap::default();
         let room = || -> usize { map.parts.iter().map(|part| part.read().unwrap().capacity()).sum() };
-        let change = |number, change: fn(&mut HashMap<UserId, ()>, UserId)| {
+        let change = |number, change: fn(&mut HashMap<UserId, (), NameHashState>, UserId)| {
             map.change(&user(number), |part| change(part, user(number)));
         };
         (0..100_000).for_each(|number| change(number, |part, user| _ = part.insert(user, ())));
