@@ -8,7 +8,7 @@ use std::{
 
 use encke_engine::{Engine, EngineError, Mark, ReceiptState};
 use encke_hub::Receipt;
-use encke_proto::{ChannelName, Position, Time, UserId};
+use encke_proto::{ChannelName, NameHashState, Position, Time, UserId};
 use futures_util::future::BoxFuture;
 
 use super::SessionObserver;
@@ -17,7 +17,7 @@ use super::SessionObserver;
 pub(super) const PENDING_MARKS_MAX: usize = 1024;
 
 /// Of what a user was handed the last counts.
-type Handed = HashMap<UserId, Position>;
+type Handed = HashMap<UserId, Position, NameHashState>;
 
 /// What is to be written down. Of what a user was handed the last counts, so it is bounded by the users.
 pub(super) struct PendingMarks {
@@ -45,7 +45,7 @@ impl PendingMarks {
         Self {
             engine,
             observer,
-            handed: Handed::new(),
+            handed: Handed::default(),
             seen: HashSet::new(),
             writing: None,
             in_round: Arc::default(),
@@ -69,6 +69,8 @@ impl PendingMarks {
     }
 
     pub(super) fn hand(&mut self, receipts: Vec<Receipt>) {
+        // Each round begins with an empty map, which would grow step by step.
+        self.handed.reserve(receipts.len());
         receipts.into_iter().for_each(|Receipt { user, position, .. }| self.hand_one(user, position));
     }
 
@@ -103,7 +105,8 @@ impl PendingMarks {
             return;
         }
         self.begun += 1;
-        self.in_round = Arc::new(std::mem::take(&mut self.handed));
+        let none = none_like(&self.handed);
+        self.in_round = Arc::new(std::mem::replace(&mut self.handed, none));
         let (handed, seen) = (Arc::clone(&self.in_round), std::mem::take(&mut self.seen));
         let (engine, observer) = (Arc::clone(&self.engine), self.observer.clone());
         self.writing = Some(Box::pin(async move {
@@ -118,13 +121,18 @@ impl PendingMarks {
         let Some(writing) = &mut self.writing else { return };
         let Unwritten { handed, seen } = writing.await;
         self.writing = None;
-        self.in_round = Arc::default();
+        self.in_round = Arc::new(none_like(&self.handed));
         for (user, position) in handed {
             // What came meanwhile lies further, unless the log is another one now.
             self.handed.entry(user).or_insert(position);
         }
         self.seen.extend(seen);
     }
+}
+
+/// A map without users, under the same key: there are several for each round, and a key takes a while.
+fn none_like(handed: &Handed) -> Handed {
+    Handed::with_hasher(*handed.hasher())
 }
 
 /// Writes marks, and returns those that were not taken.
@@ -145,7 +153,7 @@ async fn write_handed(
         let before = left.clone();
         let marks: Vec<Mark> = left.by_ref().take(PENDING_MARKS_MAX).map(mark).collect();
         if marks.is_empty() {
-            return Handed::new();
+            return none_like(handed);
         }
         if let Err(error) = write_marks(engine, observer, marks).await {
             tracing::warn!(%error, "the engine did not take pending marks");

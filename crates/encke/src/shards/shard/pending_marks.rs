@@ -23,7 +23,9 @@ impl Shard {
 
     pub(super) fn write_pending_marks(&mut self) {
         if !self.pending_marks.is_empty() {
-            let receipts = std::mem::take(&mut self.pending_marks);
+            // As much comes in the next while, as a rule.
+            let room = Vec::with_capacity(self.pending_marks.len());
+            let receipts = std::mem::replace(&mut self.pending_marks, room);
             let _ = self.parts.engine_io.send(EngineRequest::Handed(receipts));
         }
     }
