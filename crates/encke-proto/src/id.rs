@@ -22,12 +22,18 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// 128 bits at six bits a character.
 const TEXT_BYTES: usize = 22;
 
+/// How many characters are made of one word of 64 bits: those whose bits it has whole.
+const WORD_CHARS: usize = 10;
+
 fn encode(bits: u128) -> [u8; TEXT_BYTES] {
     let mut text = [0; TEXT_BYTES];
-    let mut rest = bits;
-    for slot in text.iter_mut().rev() {
-        *slot = ALPHABET[(rest & 63) as usize];
-        rest >>= 6;
+    // A word at a time: every message has an id, and a shift of 128 bits is several instructions.
+    for (number, slots) in text.rchunks_mut(WORD_CHARS).enumerate() {
+        let mut word = (bits >> (6 * WORD_CHARS * number)) as u64;
+        for slot in slots.iter_mut().rev() {
+            *slot = ALPHABET[(word & 63) as usize];
+            word >>= 6;
+        }
     }
     text
 }

@@ -1,7 +1,7 @@
 //! Offsets, epochs and positions: a place in one channel. Places in several channels make a cursor
 //! (`cursor.rs`).
 
-use std::{fmt, str::FromStr};
+use std::{cell::Cell, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -30,20 +30,27 @@ impl Epoch {
     /// # Errors
     /// Only those of the writer.
     pub fn write_to(self, out: &mut impl fmt::Write) -> fmt::Result {
-        let mut text = [b'0'; EPOCH_DIGITS];
-        let at = self.digits(&mut text);
+        let (text, at) = self.text();
         out.write_str(std::str::from_utf8(&text[at..]).unwrap_or("0"))
     }
 
     /// Appends the text.
     pub(crate) fn push_to(self, out: &mut Vec<u8>) {
-        let mut text = [b'0'; EPOCH_DIGITS];
-        let at = self.digits(&mut text);
+        let (text, at) = self.text();
         out.extend_from_slice(&text[at..]);
     }
 
+    /// The digits at the end of a text, and where they begin. Nearly all logs of a store are of one epoch.
+    fn text(self) -> ([u8; EPOCH_DIGITS], usize) {
+        let (known, mut text, mut at) = LAST_EPOCH.get();
+        if known != self {
+            at = self.digits(&mut text);
+            LAST_EPOCH.set((self, text, at));
+        }
+        (text, at)
+    }
+
     /// Puts the digits at the end of a text; where they begin.
-    #[inline]
     fn digits(self, text: &mut [u8; EPOCH_DIGITS]) -> usize {
         const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
         let mut at = text.len();
@@ -61,6 +68,12 @@ impl Epoch {
 
 /// 64 bits have at most so many digits in base 36.
 const EPOCH_DIGITS: usize = 13;
+
+thread_local! {
+    /// The epoch that this thread has written last, its digits at the end of a text, and where they begin.
+    static LAST_EPOCH: Cell<(Epoch, [u8; EPOCH_DIGITS], usize)> =
+        const { Cell::new((Epoch(0), [b'0'; EPOCH_DIGITS], EPOCH_DIGITS - 1)) };
+}
 
 /// Writes an offset in decimal, without the detour over a formatter.
 ///

@@ -1,7 +1,7 @@
 //! A moment in UTC and its text (RFC 3339), written and parsed. It reads no clock: the time comes from the
 //! caller.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -34,31 +34,49 @@ const TEXT_BYTES: usize = "0000-00-00T00:00:00.000Z".len();
 
 impl Time {
     /// The time as it is on the wire. Each message has one, so it is written without the formatting
-    /// machinery.
+    /// machinery, and all but the milliseconds only once for those of a second.
     pub(crate) fn text(self) -> [u8; TEXT_BYTES] {
         // Times past the year 9999 cannot be written in RFC 3339; they are written as its last moment.
         let millis = self.0.min(253_402_300_799_999);
-        let (seconds, millis) = (millis / 1000, millis % 1000);
-        let moment =
-            i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-        let (year, month, day) = moment.unwrap_or(OffsetDateTime::UNIX_EPOCH).to_calendar_date();
-        let in_day = seconds % 86_400;
-        let mut text = *b"0000-00-00T00:00:00.000Z";
-        let mut put = |at: usize, digits: usize, value: u64| {
-            let mut rest = value;
-            for place in text[at..at + digits].iter_mut().rev() {
-                *place = b'0' + (rest % 10) as u8;
-                rest /= 10;
-            }
-        };
-        put(0, 4, u64::from(year.unsigned_abs()));
-        put(5, 2, u64::from(u8::from(month)));
-        put(8, 2, u64::from(day));
-        put(11, 2, in_day / 3600);
-        put(14, 2, in_day / 60 % 60);
-        put(17, 2, in_day % 60);
-        put(20, 3, millis);
+        let (second, millis) = (millis / 1000, millis % 1000);
+        let (known, mut text) = LAST_SECOND.get();
+        if known != second {
+            text = text_of(second);
+            LAST_SECOND.set((second, text));
+        }
+        put(&mut text, 20, 3, millis);
         text
+    }
+}
+
+thread_local! {
+    /// The second that this thread has written last, and its text.
+    static LAST_SECOND: Cell<(u64, [u8; TEXT_BYTES])> =
+        const { Cell::new((0, *b"1970-01-01T00:00:00.000Z")) };
+}
+
+/// The text of a second since 1970, up to the year 9999.
+fn text_of(second: u64) -> [u8; TEXT_BYTES] {
+    let moment =
+        i64::try_from(second).ok().and_then(|second| OffsetDateTime::from_unix_timestamp(second).ok());
+    let (year, month, day) = moment.unwrap_or(OffsetDateTime::UNIX_EPOCH).to_calendar_date();
+    let in_day = second % 86_400;
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    put(&mut text, 0, 4, u64::from(year.unsigned_abs()));
+    put(&mut text, 5, 2, u64::from(u8::from(month)));
+    put(&mut text, 8, 2, u64::from(day));
+    put(&mut text, 11, 2, in_day / 3600);
+    put(&mut text, 14, 2, in_day / 60 % 60);
+    put(&mut text, 17, 2, in_day % 60);
+    text
+}
+
+/// Puts a number of so many digits at a place of a text.
+fn put(text: &mut [u8; TEXT_BYTES], at: usize, digits: usize, value: u64) {
+    let mut rest = value;
+    for place in text[at..at + digits].iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
 }
 
