@@ -35,6 +35,8 @@ struct Form {
 
 /// What an event's JSON begins with, and what a plain message's does not.
 const EVENT_PREFIX: &str = "{\"event\":\"message\",";
+/// The same up to the message's id.
+const EVENT_BEGINS: &str = "{\"event\":\"message\",\"id\":\"";
 
 impl Entry {
     /// An entry that is not encoded yet.
@@ -156,9 +158,8 @@ fn room(message: &Message) -> usize {
 
 fn encode(out: &mut Vec<u8>, message: &Message) {
     let start = out.len();
-    out.extend_from_slice(EVENT_PREFIX.as_bytes());
     // An id holds nothing that is to be escaped.
-    out.extend_from_slice(b"\"id\":\"");
+    out.extend_from_slice(EVENT_BEGINS.as_bytes());
     out.extend_from_slice(message.id.as_bytes());
     out.extend_from_slice(b"\",\"channel\":");
     push_string(out, message.channel.as_str());

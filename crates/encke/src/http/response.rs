@@ -171,18 +171,35 @@ pub fn answer(
     json: &[u8],
 ) {
     let mut digits = itoa::Buffer::new();
-    push_status_line(out, status);
+    match status {
+        202 => out.extend_from_slice(&ACCEPTED),
+        _ => begin_answer(out, status),
+    }
     let mut push = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-    push(&["content-type: ", JSON, "\r\ncontent-length: ", digits.format(json.len()), "\r\n"]);
-    push(&[PROTECTION_LINES.as_str()]);
+    push(&[digits.format(json.len())]);
     if let Some(seconds) = retry_after_s {
-        push(&["retry-after: ", digits.format(seconds), "\r\n"]);
+        push(&["\r\nretry-after: ", digits.format(seconds)]);
     }
     if !keep_alive {
-        push(&["connection: close\r\n"]);
+        push(&["\r\nconnection: close"]);
     }
-    push(&["date: ", date, "\r\n\r\n"]);
+    push(&["\r\ndate: ", date, "\r\n\r\n"]);
     out.extend_from_slice(json);
+}
+
+/// What the answers begin with to nearly all requests that shards answer by themselves.
+static ACCEPTED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut out = Vec::new();
+    begin_answer(&mut out, 202);
+    out
+});
+
+/// Appends what does not depend on the request, up to where the length of the body stands.
+fn begin_answer(out: &mut Vec<u8>, status: u16) {
+    push_status_line(out, status);
+    for part in ["content-type: ", JSON, "\r\n", &PROTECTION_LINES, "content-length: "] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// The bytes that stand for a chunk's size until it is known.

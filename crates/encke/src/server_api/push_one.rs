@@ -234,7 +234,7 @@ impl Pushed {
             out.extend_from_slice(part);
         }
         out.extend_from_slice(itoa::Buffer::new().format(self.accepted).as_bytes());
-        for (name, users) in [(r#","online":["#, &self.online), (r#","offline":["#, &self.offline)] {
+        for (name, users) in [(r#","online":["#, &self.online), (r#"],"offline":["#, &self.offline)] {
             out.extend_from_slice(name.as_bytes());
             for (number, user) in users.iter().enumerate() {
                 if number > 0 {
@@ -242,9 +242,8 @@ impl Pushed {
                 }
                 json::push_string(&mut out, user.as_str());
             }
-            out.push(b']');
         }
-        out.extend_from_slice(if self.truncated { br#","truncated":true}"# } else { b"}" });
+        out.extend_from_slice(if self.truncated { br#"],"truncated":true}"# } else { b"]}" });
         out
     }
 }
