@@ -100,11 +100,13 @@ impl Places {
         for log in by_log.keys() {
             *self.leaving().entry(log.clone()).or_default() += 1;
         }
+        // When it left, and not when that is written.
+        let at_ms = app.now().wall.0;
         let unfinished = app.unfinished.begin();
         let (all, app, application) = (Arc::clone(self), Arc::clone(app), Arc::clone(application));
         runtime.spawn(async move {
             for (log, places) in by_log {
-                let record = record(&app, &log, &client, What::Left(places));
+                let record = record(&log, &client, at_ms, What::Left(places));
                 if let Err(Refused(refusal)) = write(&app, &application, &log, record).await {
                     tracing::warn!(error = %refusal.message, "what a client misses will not be sent to it");
                 }
@@ -153,7 +155,7 @@ impl Places {
         let Some(last) = free.len().checked_sub(1) else { return Ok(None) };
         let index = free.iter().rposition(|taken| formers.contains(&taken.client)).unwrap_or(last);
         let taken = free.swap_remove(index);
-        let record = record(app, log, &taken.client, What::Taken(channel.clone()));
+        let record = record(log, &taken.client, app.now().wall.0, What::Taken(channel.clone()));
         write(app, application, log, record).await?;
         Ok(Some(taken))
     }
@@ -175,8 +177,8 @@ fn free(records: impl Iterator<Item = Record>, channel: &ChannelName, since_ms: 
     free
 }
 
-fn record(app: &App, log: &ChannelName, client: &UserId, what: What) -> Record {
-    Record { log: log.as_str().to_owned(), client: client.clone(), at_ms: app.now().wall.0, what }
+fn record(log: &ChannelName, client: &UserId, at_ms: u64, what: What) -> Record {
+    Record { log: log.as_str().to_owned(), client: client.clone(), at_ms, what }
 }
 
 async fn write(
