@@ -448,7 +448,7 @@ describe('before a real server', () => {
     await context.close();
   });
 
-  test('what is pushed to a user comes live, and is taken from nobody', async () => {
+  test('what is pushed to a user comes live, and nothing is taken from the user', async () => {
     const waits = await server.push({ to: ['olga'], data: 'it waits' });
     const { page, context } = await openConsole(browser, server);
     await go(page, '#/users/olga');

@@ -347,6 +347,10 @@ impl Driver {
     /// Asks a stream that has opened for what changed while it was on its way. Polls need that not: each asks
     /// for all.
     fn ask_late(&self) {
+        if self.looks_at.is_some() {
+            // It has no channels of its own.
+            return;
+        }
         let Late { wanted, left } = self.shared.late();
         if wanted.is_empty() && left.is_empty() {
             return;
@@ -451,14 +455,17 @@ impl Driver {
     /// What a data connection is asked for with.
     fn query(&self) -> Query {
         let mut query = match &self.looks_at {
-            None => self.shared.query(),
+            None => {
+                let mut query = self.shared.query();
+                query.add_some("device", self.device.as_deref());
+                query
+            }
             Some(_) => {
                 let mut query = Query::default();
                 query.add_some("cursor", self.shared.cursor().as_deref());
                 query
             }
         };
-        query.add_some("device", self.device.as_deref());
         if !self.whole {
             query.add("form", "short");
         }

@@ -49,6 +49,25 @@ async fn a_stream_that_ends_is_taken_up_where_it_ended() {
 }
 
 #[tokio::test]
+async fn who_looks_on_brings_no_channels_and_no_device() {
+    let mut server = Server::start().await;
+    let options = Listen::new().looking_at("alice").device("laptop").channels(["news"]);
+    let mut events = sse(&server, options);
+    let asked = server.expect("/api/users/alice/messages").await;
+    assert_eq!(asked.query, "form=short");
+    let stream = asked.stream();
+    stream.open("s1", "1~e~@alice~0");
+    events.open().await;
+    stream.message("@alice", "e", 1);
+    assert_eq!(events.message().await, ("@alice".into(), 1));
+    drop(stream);
+    events.lost().await;
+    // What comes next is the stream again, and nothing before it.
+    let asked = server.expect("/api/users/alice/messages").await;
+    assert_eq!(asked.query, "cursor=1~e~%40alice~1&form=short");
+}
+
+#[tokio::test]
 async fn a_silent_stream_is_dead_after_two_and_a_half_heartbeats() {
     let mut server = Server::start().await;
     let mut events = sse(&server, Listen::new());

@@ -24,13 +24,15 @@ pub(crate) struct KeyName(pub(crate) Arc<OnceLock<Box<str>>>);
 #[derive(Clone, Debug)]
 pub(crate) struct What(pub(crate) Box<str>);
 
-/// What an operation is called in the audit trail; none of those that only read.
+/// What an operation is called in the audit trail; none of those that only read what is here.
 pub(crate) fn action(method: &Method, route: &str) -> Option<&'static str> {
     match (method.as_str(), route) {
         ("POST", "/api/push") => Some("push"),
         ("POST", "/api/publish") => Some("publish"),
         ("POST", "/api/close") => Some("close"),
         ("POST", "/api/revoke") => Some("revoke"),
+        // Changes nothing here, and has the server ask another one.
+        ("POST", "/api/check-url") => Some("check_url"),
         ("DELETE", "/api/push/{id}") => Some("cancel_push"),
         ("DELETE", "/api/users/{user}") => Some("delete_user"),
         ("DELETE", "/api/channels/{channel}") => Some("delete_channel"),

@@ -37,7 +37,7 @@ impl FramePolicy {
     #[must_use]
     pub fn of(head: &HeaderMap) -> Self {
         let policies = all(head, &header::CONTENT_SECURITY_POLICY);
-        let ancestors: Vec<&str> = policies.iter().copied().filter_map(frame_ancestors).collect();
+        let ancestors: Vec<&str> = policies.iter().filter_map(|policy| frame_ancestors(policy)).collect();
         let options = all(head, &header::X_FRAME_OPTIONS);
         // Each policy has to let a frame be; options count only where no policy speaks of frames.
         let frames = ancestors.iter().map(|sources| of_sources(sources)).min();
@@ -49,10 +49,12 @@ impl FramePolicy {
     }
 }
 
-/// The values of a field that is a list, in all its lines.
-fn all<'a>(head: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
-    let lines = head.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|value| !value.is_empty()).collect()
+/// The values of a field that is a list, in all its lines, empty ones too: "get, decode, and split" (Fetch
+/// section 2.2.2), by which each byte is a character.
+fn all(head: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let lines = head.get_all(name).into_iter().map(|value| value.as_bytes());
+    let text = |value: &[u8]| value.trim_ascii().iter().copied().map(char::from).collect();
+    lines.flat_map(|line| line.split(|byte| *byte == b',')).map(text).collect()
 }
 
 /// The sources of the first such directive of a policy; more of the same name are passed over.
@@ -74,10 +76,10 @@ fn of_sources(sources: &str) -> Frames {
     }
 }
 
-fn of_options(options: &[&str]) -> Frames {
+fn of_options(options: &[String]) -> Frames {
     let has = |word: &str| options.iter().any(|option| option.eq_ignore_ascii_case(word));
     let known = ["deny", "sameorigin", "allowall"].into_iter().filter(|word| has(word)).count();
-    let differ = options.iter().any(|option| !option.eq_ignore_ascii_case(options[0]));
+    let differ = options.iter().any(|option| !option.eq_ignore_ascii_case(&options[0]));
     match () {
         () if has("deny") || (differ && known > 0) => Frames::None,
         () if has("sameorigin") => Frames::Some,
@@ -96,12 +98,14 @@ fn told(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn policy(lines: &[(&'static str, &str)]) -> FramePolicy {
         let mut head = HeaderMap::new();
         for (name, value) in lines {
-            head.append(*name, value.parse().unwrap());
+            head.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         FramePolicy::of(&head)
     }
@@ -117,9 +121,13 @@ mod tests {
             (&[(XFO, "sameorigin, sameorigin")], Frames::Some),
             (&[(XFO, "sameorigin"), (XFO, "allowall")], Frames::None),
             (&[(XFO, "ALLOW-FROM https://a.example")], Frames::All),
+            (&[(XFO, "sameorigin,")], Frames::None),
+            (&[(XFO, "")], Frames::All),
             (&[(CSP, "default-src 'self'")], Frames::All),
             (&[(CSP, "default-src 'self'; Frame-Ancestors 'none'")], Frames::None),
             (&[(CSP, "frame-ancestors")], Frames::None),
+            (&[(CSP, "report-uri /\u{fc}, frame-ancestors 'none'")], Frames::None),
+            (&[(CSP, "report-uri /\u{fc}; frame-ancestors 'self'")], Frames::Some),
             (&[(CSP, "frame-ancestors 'self' https://a.example")], Frames::Some),
             (&[(CSP, "frame-ancestors *;")], Frames::All),
             // The first directive of a policy, and each policy.

@@ -50,7 +50,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 /// A name has no public address.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} has no public address, and others are not permitted")]
+#[error("{0} has no public address, and others are not permitted (for hooks: hooks.allow_private)")]
 pub struct NotPublic(String);
 
 /// Looks names up, and forgets what is not public of what is found.

@@ -4,9 +4,9 @@
 //! address that is not public, whichever way it is led there: by the address itself, by a name, by a name
 //! that leads elsewhere a moment later, or by a redirection.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
-use encke_proto::PageUrl;
+use encke_proto::{AllowList, PageUrl};
 use http::{HeaderMap, header};
 use reqwest::{Client, redirect};
 use serde::Serialize;
@@ -24,14 +24,15 @@ use crate::{
 const WITHIN: Duration = Duration::from_secs(5);
 /// How many redirections are followed.
 const REDIRECTS_MAX: usize = 5;
-/// How many are made at a time on a node; others wait.
+/// How many are made at a time on a node; others wait, within their time.
 pub const URL_CHECKS_MAX: usize = 4;
 
 /// Makes them.
 #[derive(Debug)]
 pub struct UrlChecks {
     client: Client,
-    public_only: bool,
+    /// Which addresses may be asked.
+    may_reach: fn(IpAddr) -> bool,
     within: Duration,
     room: Semaphore,
 }
@@ -59,7 +60,7 @@ pub enum Problem {
     Unreachable,
     /// It leads on and on.
     TooManyRedirects,
-    /// It leads to what is no address of a page.
+    /// It leads to what is no address of a page, or of none that may be pushed.
     BadRedirect,
 }
 
@@ -88,20 +89,24 @@ impl UrlChecks {
             .timeout(within)
             .user_agent(concat!("encke/", env!("CARGO_PKG_VERSION")));
         let client = if public_only { client.dns_resolver(PublicAddresses) } else { client };
-        Ok(Self { client: client.build()?, public_only, within, room: Semaphore::new(URL_CHECKS_MAX) })
+        let may_reach: fn(IpAddr) -> bool = if public_only { is_public } else { |_| true };
+        Ok(Self { client: client.build()?, may_reach, within, room: Semaphore::new(URL_CHECKS_MAX) })
     }
 
-    /// Asks for a page.
+    /// Asks for a page, and for those that it leads to as far as they are allowed.
     ///
     /// # Errors
     /// [`Problem`].
-    pub async fn check(&self, page: &PageUrl) -> Result<Reached, Problem> {
+    pub async fn check(&self, page: &PageUrl, allowed: &AllowList) -> Result<Reached, Problem> {
         let url = Url::parse(page.as_str()).map_err(|_| Problem::BadRedirect)?;
-        let Ok(_place) = self.room.acquire().await else { return Err(Problem::Timeout) };
-        timeout(self.within, self.follow(url)).await.unwrap_or(Err(Problem::Timeout))
+        let checked = async {
+            let Ok(_place) = self.room.acquire().await else { return Err(Problem::Timeout) };
+            self.follow(url, allowed).await
+        };
+        timeout(self.within, checked).await.unwrap_or(Err(Problem::Timeout))
     }
 
-    async fn follow(&self, mut url: Url) -> Result<Reached, Problem> {
+    async fn follow(&self, mut url: Url, allowed: &AllowList) -> Result<Reached, Problem> {
         for _ in 0..=REDIRECTS_MAX {
             self.may_go(&url)?;
             let accept = "text/html, */*;q=0.8";
@@ -112,7 +117,7 @@ impl UrlChecks {
             let Some(location) = location else {
                 return Ok(reached(&url, status.as_u16(), answer.headers()));
             };
-            url = led(&url, location.to_str().ok())?;
+            url = led(&url, location.to_str().ok(), allowed)?;
         }
         Err(Problem::TooManyRedirects)
     }
@@ -120,13 +125,13 @@ impl UrlChecks {
     /// Whether an address may be asked for, as far as it says that itself; of a name it is looked at what it
     /// leads to when it is connected to.
     fn may_go(&self, url: &Url) -> Result<(), Problem> {
-        let is_public = match url.host() {
-            Some(Host::Ipv4(address)) => is_public(address.into()),
-            Some(Host::Ipv6(address)) => is_public(address.into()),
+        let may = match url.host() {
+            Some(Host::Ipv4(address)) => (self.may_reach)(address.into()),
+            Some(Host::Ipv6(address)) => (self.may_reach)(address.into()),
             Some(Host::Domain(_)) => true,
             None => false,
         };
-        if is_public || !self.public_only { Ok(()) } else { Err(Problem::NotPublic) }
+        if may { Ok(()) } else { Err(Problem::NotPublic) }
     }
 }
 
@@ -134,10 +139,11 @@ fn reached(url: &Url, status: u16, head: &HeaderMap) -> Reached {
     Reached { url: url.as_str().to_owned(), status, policy: FramePolicy::of(head) }
 }
 
-/// Where a redirection leads: to another page, without a user in its address.
-fn led(from: &Url, location: Option<&str>) -> Result<Url, Problem> {
+/// Where a redirection leads: to another page that is allowed, without a user in its address.
+fn led(from: &Url, location: Option<&str>, allowed: &AllowList) -> Result<Url, Problem> {
     let to = location.and_then(|location| from.join(location).ok()).ok_or(Problem::BadRedirect)?;
-    PageUrl::parse(to.as_str()).map_err(|_| Problem::BadRedirect)?;
+    let page = PageUrl::parse(to.as_str()).map_err(|_| Problem::BadRedirect)?;
+    allowed.check(&page).map_err(|_| Problem::BadRedirect)?;
     Ok(to)
 }
 
@@ -205,7 +211,7 @@ mod tests {
     }
 
     async fn check(checks: &UrlChecks, url: &str) -> Result<Reached, Problem> {
-        checks.check(&PageUrl::parse(url).unwrap()).await
+        checks.check(&PageUrl::parse(url).unwrap(), &AllowList::default()).await
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -266,12 +272,26 @@ mod tests {
             assert_eq!(answer.unwrap_err(), Problem::NotPublic, "{host}");
         }
         assert_eq!(asked.load(Ordering::SeqCst), 0, "nothing was asked");
-        // A public page cannot be had here; where one leads is looked at as where one begins.
-        for location in ["http://127.0.0.1/", "//[::ffff:10.0.0.1]/", "http://169.254.169.254/latest/"] {
-            let to = led(&Url::parse("https://pages.example/").unwrap(), Some(location)).unwrap();
-            assert_eq!(public.may_go(&to), Err(Problem::NotPublic), "{location}");
-        }
         assert_eq!(check(&checks(false, LONG), &format!("{site}/")).await.unwrap().status, 200);
+    }
+
+    #[tokio::test]
+    async fn t18_a_redirection_leads_nowhere_else_than_a_caller_may_name() {
+        let (inner, asked) = site(|_| "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".into());
+        let to = inner.clone();
+        let (site, _) =
+            site(move |_| format!("HTTP/1.1 302 Found\r\nLocation: {to}/\r\nContent-Length: 0\r\n\r\n"));
+        let site = site.replace("127.0.0.1", "localhost");
+        // A public page cannot be had here, so names stand for what is public. Addresses are looked at as
+        // they are.
+        let public = UrlChecks { may_reach: is_public, ..checks(false, LONG) };
+        assert_eq!(check(&public, &site).await.unwrap_err(), Problem::NotPublic);
+        // Nor to a page that may not be pushed.
+        let allowed = AllowList::parse([site.as_str()]).unwrap();
+        let page = PageUrl::parse(&site).unwrap();
+        assert_eq!(checks(false, LONG).check(&page, &allowed).await.unwrap_err(), Problem::BadRedirect);
+        assert_eq!(asked.load(Ordering::SeqCst), 0, "nothing was asked");
+        assert_eq!(check(&checks(false, LONG), &site).await.unwrap().url, format!("{inner}/"));
     }
 
     #[tokio::test]
@@ -285,7 +305,7 @@ mod tests {
         let waiting: Vec<_> = (0..URL_CHECKS_MAX)
             .map(|_| {
                 let (long, page) = (Arc::clone(&long), page.clone());
-                tokio::spawn(async move { long.check(&page).await })
+                tokio::spawn(async move { long.check(&page, &AllowList::default()).await })
             })
             .collect();
         while long.room.available_permits() > 0 {

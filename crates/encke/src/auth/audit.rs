@@ -31,7 +31,8 @@ const RECORDS_MAX: usize = 4_096;
 pub struct AuditRecord {
     /// The name of the key of the server API; `-` of a caller that is not known.
     pub who: Box<str>,
-    /// `push`, `publish`, `close`, `delete_user`, `delete_channel`, `cancel_push`, `revoke` or `refuse`.
+    /// `push`, `publish`, `close`, `delete_user`, `delete_channel`, `cancel_push`, `check_url`,
+    /// `revoke` or `refuse`.
     pub action: &'static str,
     /// What it was about: users, a channel, a session, a push; of a refusal the route.
     pub what: Box<str>,

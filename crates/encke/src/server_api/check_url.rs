@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::{Json as Answer, extract::State};
+use axum::{Extension, Json as Answer, extract::State};
 use encke_proto::{ErrorCode, PageUrl};
 use serde::{Deserialize, Serialize};
+use url::Url;
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    audited::What,
     extractors::{MayPush, OPERATOR},
     frame_policy::Frames,
     http::{
@@ -78,7 +80,7 @@ pub(crate) async fn check_url(
     State(app): State<Arc<App>>,
     _: MayPush,
     Json(request): Json<CheckUrl>,
-) -> Result<Answer<UrlChecked>, Refused> {
+) -> Result<(Extension<What>, Answer<UrlChecked>), Refused> {
     let page = PageUrl::parse(&request.url)?;
     app.config.url_allow_list.check(&page)?;
     let Some(checks) = &app.url_checks else {
@@ -87,7 +89,10 @@ pub(crate) async fn check_url(
             "this server checks no pages: `url_checks` is \"off\"",
         ));
     };
-    Ok(Answer(match checks.check(&page).await {
+    // Neither a path nor a query, which may hold what is secret.
+    let origin = Url::parse(page.as_str()).map(|url| url.origin().ascii_serialization());
+    let what = format!("page of {}", origin.unwrap_or_default());
+    let answer = match checks.check(&page, &app.config.url_allow_list).await {
         Ok(reached) => UrlChecked {
             reached: true,
             url: reached.url,
@@ -106,5 +111,6 @@ pub(crate) async fn check_url(
             frame_ancestors: None,
             x_frame_options: None,
         },
-    }))
+    };
+    Ok((Extension(What(what.into())), Answer(answer)))
 }
