@@ -71,6 +71,7 @@ pub(super) fn hold(
     let timeout_ms = server.timeout_ms();
     if connect.has_stream {
         server.touch(&connect.session);
+        connect.session.connect_beside_stream();
         let reply = connect.asked.done_by_stream(timeout_ms, server.app.now().wall).json().into_bytes();
         let all = replies.into_iter().chain([reply]).collect();
         return answered(all, wrapping.callback.as_deref(), request_state, Vec::new());

@@ -20,6 +20,9 @@ use crate::auth::Authenticated;
 /// what it has not is sent again in one.
 const SENT_MAX: usize = 4;
 
+/// In place of the number of a batch, for a reply that needs none: its client has it when it connects again.
+const UNNUMBERED: u64 = 0;
+
 /// The highest number that a client may say that it has received: the largest that JavaScript counts to.
 const BATCH_MAX: u64 = (1 << 53) - 1;
 
@@ -70,7 +73,7 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Lost {
     pattern: Pattern,
-    /// The batch with which its client was told first, if it was.
+    /// The batch with which its client was told first, or [`UNNUMBERED`], if it was.
     told: Option<u64>,
 }
 
@@ -153,6 +156,14 @@ impl Session {
         GoesOn { start, unplaced, is_first: state.connects == 1, resends }
     }
 
+    /// Its client connects beside a stream of events, where nothing is acknowledged. It has heard what the
+    /// reply to its last such connect said, and is told the rest now.
+    pub(super) fn connect_beside_stream(&self) {
+        let mut state = self.state();
+        state.lost.retain(|lost| lost.told != Some(UNNUMBERED));
+        state.lost.iter_mut().for_each(|lost| lost.told = Some(UNNUMBERED));
+    }
+
     /// Whether its client has received what was not sent here: it was served elsewhere meanwhile.
     pub(super) fn is_stale(&self, acknowledged: Option<u64>) -> bool {
         self.acks && acknowledged.is_some_and(|last| last > self.state().batch)
@@ -190,11 +201,13 @@ impl Session {
     }
 
     /// The subscriptions that were taken away, for the reply that ends the batch of this number. They are in
-    /// each reply until the client has one of them for sure.
+    /// each reply until the client has one of them for sure: one that acknowledges may not have a reply
+    /// without a number.
     pub(super) fn tell_lost(&self, batch: Option<u64>) -> Vec<String> {
+        let told = if self.acks { batch } else { Some(UNNUMBERED) };
         let mut state = self.state();
         let tell = |lost: &mut Lost| {
-            lost.told.get_or_insert(batch.unwrap_or(0));
+            lost.told = lost.told.or(told);
             lost.pattern.to_string()
         };
         state.lost.iter_mut().map(tell).collect()
@@ -445,6 +458,30 @@ mod tests {
         assert_eq!(told(&other, None), ["/a/**"], "the channel has a log of its own");
         assert_eq!(base(&other.connect(None)), &cursor(&[("/a/b", 0)]));
         assert_eq!(told(&other, None), [""; 0]);
+    }
+
+    #[test]
+    fn a_reply_without_a_number_is_not_acknowledged_but_beside_a_stream() {
+        let acknowledging = session(true);
+        subscribe(&acknowledging, &["/a", "/b"]);
+        acknowledging.lose(&[name("/a")]);
+        assert_eq!(acknowledging.tell_lost(None), ["/a"]);
+        acknowledging.connect(Some(5));
+        assert_eq!(acknowledging.tell_lost(Some(6)), ["/a"], "5 is older than that reply");
+        acknowledging.connect(Some(5));
+        assert_eq!(acknowledging.tell_lost(Some(7)), ["/a"], "and than this");
+        acknowledging.connect(Some(6));
+        assert_eq!(acknowledging.tell_lost(Some(8)), [""; 0]);
+        for acks in [false, true] {
+            let session = session(acks);
+            subscribe(&session, &["/a", "/b"]);
+            session.lose(&[name("/a")]);
+            for (told, lost) in [(&["/a"][..], "/b"), (&["/b"], "/c"), (&[], "/c")] {
+                session.connect_beside_stream();
+                assert_eq!(session.tell_lost(None), told);
+                session.lose(&[name(lost)]);
+            }
+        }
     }
 
     #[test]

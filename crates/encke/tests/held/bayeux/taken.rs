@@ -149,9 +149,18 @@ fn the_same_of_a_stream_whose_client_hears_with_its_next_connect() {
     world.publishes_all();
     let seen = wire.until("{\"channel\":\"/news\",\"data\":\"/news\"}");
     assert!(!seen.contains("secret"), "{seen}");
-    let mut connect = client.connect(json!({}));
-    connect["connectionType"] = "eventsource".into();
-    assert_eq!(unsubscribed(&world.bayeux_one(&connect)), lost());
+    let mut asks = || {
+        let mut connect = client.connect(json!({}));
+        connect["connectionType"] = "eventsource".into();
+        world.bayeux_one(&connect)
+    };
+    assert_eq!(unsubscribed(&asks()), lost());
+    let reply = asks();
+    assert_eq!(
+        (&reply["successful"], reply["ext"].get("unsubscribed")),
+        (&json!(true), None),
+        "it has heard"
+    );
 }
 
 /// Nothing is held when the rules change, and the hub has let the session go.
