@@ -306,14 +306,33 @@ impl Server {
     }
 
     /// A session has no place in a channel. It goes on without those whose rule has a bound, as it is not
-    /// known which of them is full; whether there are any.
+    /// known which of them is full; whether there are any. Nor does the hub's session follow them, if it is
+    /// there yet.
     pub(super) fn leave_bounded(self: &Arc<Self>, session: &Arc<Session>) -> bool {
         let rules = self.app.auth.access().rules();
         let is_bounded = |log: &&ChannelName| {
             rules.rule_for(log.as_str()).is_some_and(|rule| rule.followers_max.is_some())
         };
         let logs: Vec<ChannelName> = session.state().logs.iter().filter(is_bounded).cloned().collect();
-        self.lose(session, &logs)
+        let is_any = self.lose(session, &logs);
+        if let Some(runtime) = self.runtime.as_ref().filter(|_| is_any) {
+            let (server, session) = (Arc::clone(self), Arc::clone(session));
+            runtime.spawn(async move { server.unfollow(&session, logs).await });
+        }
+        is_any
+    }
+
+    /// The hub's session follows logs no more, but for what was subscribed to again.
+    async fn unfollow(&self, session: &Session, mut logs: Vec<ChannelName>) {
+        logs.retain(|log| !session.state().logs.contains(log));
+        let user = session.owner().identity.user.clone();
+        match self.app.sessions.unsubscribe(session.id, &user, logs).await {
+            // It follows nothing then.
+            Ok(_) | Err(ErrorCode::SessionUnknown | ErrorCode::SessionClosed) => {}
+            Err(code) => {
+                tracing::warn!(error = code.as_str(), "a Bayeux session goes on following what it has left");
+            }
+        }
     }
 
     fn write_on(self: &Arc<Self>, runtime: &Handle, session: &Arc<Session>) {

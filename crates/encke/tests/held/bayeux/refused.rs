@@ -109,6 +109,38 @@ fn a_client_whose_place_in_a_channel_is_taken_goes_on_without_it() {
     }
 }
 
+/// The session that a client comes back to may be there yet, without one of the channels. It gives up its
+/// place in the others that have a bound, of which its client is told.
+#[test]
+fn a_session_that_is_there_yet_gives_up_its_place_in_what_its_client_goes_on_without() {
+    let rules = vec![rule("/few", Some(1)), rule("/small", Some(1)), rule("*", None)];
+    let (world, _) = world_that_waits(|config| config.rules = rules);
+    let (alice, name) = (UserId::new("alice").unwrap(), |text| ChannelName::public(text).unwrap());
+    let ext = json!({ "token": world.token("alice") });
+    let mut first = world.subscribed(&ext, &json!(["/few", "/small", "/a"]));
+    // As her other clients may ask.
+    let id = first.id.parse().unwrap();
+    let left = world.app().sessions.unsubscribe(id, &alice, vec![name("/few")]);
+    world.runtime.block_on(left).unwrap();
+    let second = world.subscribed(&json!({ "token": world.token("bob") }), &json!("/few"));
+    let reply = world.bayeux_one(&second.says("/meta/subscribe", json!({ "subscription": "/small" })));
+    assert_eq!(reply["error"], "422:/small:channel_full");
+    let reply = world.bayeux_one(&first.connect(json!({})));
+    assert_eq!(
+        (&reply["successful"], &reply["ext"]["unsubscribed"]),
+        (&json!(true), &json!(["/few", "/small"]))
+    );
+    world.until(|| {
+        let sessions = world.runtime.block_on(world.app().sessions.list(Some(&alice), None, usize::MAX));
+        sessions.unwrap().iter().map(|listed| listed.session.channels.len()).eq([1])
+    });
+    let reply = world.bayeux_one(&second.says("/meta/subscribe", json!({ "subscription": "/small" })));
+    assert_eq!(reply["successful"], true, "{reply}");
+    world.api_publish("/a", &json!(1));
+    let answer = array(&mut world.held_connect(&mut first, json!({})));
+    assert_eq!(events(&answer), [("/a".to_owned(), json!(1))], "nothing else is lost");
+}
+
 /// What ends a session of alice on purpose: what the server API is asked, and what her client is told then,
 /// and when it shakes hands again with the token that it has.
 const ENDS: [(&str, &str, &str, &str); 2] = [
