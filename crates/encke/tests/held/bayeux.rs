@@ -1,6 +1,8 @@
 //! Bayeux over raw sockets: the ways in which servers break the clients of CometD and Faye, each with what
 //! those clients send. Their own programs are asked in `tests/e2e/bayeux.test.js`.
 
+use std::time::Instant;
+
 use encke::{
     clock::{Clock, TestClock},
     wire::{Backing, wire_on},
@@ -271,7 +273,9 @@ fn what_is_not_acknowledged_is_sent_again_before_anything_newer() {
         assert_eq!(world.api_publish(channel, &json!(data)), 202);
     }
     // What came last may not be there yet when the connect comes; each answer is lost until it is.
+    let late = Instant::now() + Duration::from_secs(20);
     let number = loop {
+        assert!(Instant::now() < late, "not all came within 20 seconds");
         let again = world.bayeux(&json!([client.connect(json!({ "ext": { "ack": 1 } }))]));
         let mut all: Vec<i64> = events(&again).iter().map(|(_, data)| data.as_i64().unwrap()).collect();
         assert_eq!(all[0], 1);
