@@ -30,7 +30,7 @@ use encke_proto::UserId;
 use self::cluster::{TestCluster, TestNode};
 
 /// How long a story waits for what must come.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 struct Place {
     server: Server,
