@@ -60,8 +60,8 @@ struct Connection {
     pending: Option<Pending>,
     /// Whether messages were written that no batch ends yet.
     has_written: bool,
-    /// Whether the connect is answered before its time, since its reply has news: the token ends soon, or a
-    /// channel is not followed any more.
+    /// Whether the connect that is there, or the next one, is answered before its time, since its reply has
+    /// news: the token ends soon, or a channel is not followed any more.
     has_news: bool,
 }
 
@@ -148,7 +148,7 @@ impl Spoken for Socket {
     fn drained(context: &mut TransportContext<'_>) {
         let Some(connection) = context.state::<Connection>() else { return };
         let (has_written, session) = (std::mem::take(&mut connection.has_written), &connection.session);
-        let has_news = std::mem::take(&mut connection.has_news);
+        let has_news = connection.has_news && connection.pending.is_some();
         let Some(session) = session.as_ref().filter(|_| has_written || has_news) else { return };
         if session.acks || has_news {
             return answer_connect(context);
@@ -192,7 +192,8 @@ impl Spoken for Socket {
             connection.session = session;
         }
         let Some((asked, hold_ms)) = connect else { return NextAction::Wait };
-        let older = connection.pending.replace(Pending { asked, is_at_once: hold_ms == 0 });
+        let is_at_once = hold_ms == 0 || connection.has_news;
+        let older = connection.pending.replace(Pending { asked, is_at_once });
         let timeout_ms = connection.server.timeout_ms();
         if let Some(older) = older {
             let reply = older.asked.done(timeout_ms, None, context.now.wall);
@@ -280,6 +281,7 @@ fn answer_connect(context: &mut TransportContext<'_>) {
     let Some(connection) = context.state::<Connection>() else { return };
     connection.has_written = false;
     let (Some(pending), Some(session)) = (connection.pending.take(), &connection.session) else { return };
+    connection.has_news = false;
     let batch = if session.acks {
         Some(session.sent(cursor))
     } else {

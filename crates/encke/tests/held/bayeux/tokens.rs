@@ -102,6 +102,24 @@ fn over_websocket_the_connect_that_is_held_is_answered_too() {
     }
 }
 
+/// What its reply is to say may come up while no connect is there: a client sends the next one only when it has
+/// the answer to the last.
+#[test]
+fn over_websocket_the_next_connect_is_answered_when_there_was_none_to_tell_it_with() {
+    let (world, clock, mut client) = world_and_client(&json!({}));
+    let mut wire = world.bayeux_socket("/cometd");
+    assert_eq!(wire.answers(client.connect(json!({ "advice": { "timeout": 0 } })))["successful"], true);
+    world.until(|| client_waits(&world));
+    clock.advance_ms(LASTS_MS - 60_000);
+    // The turns in which they are sent are behind the time at which the client is told.
+    for number in 0..3 {
+        assert_eq!(world.api_publish("/a/b", &json!(number)), 202);
+        assert_eq!(wire.on_bytes()[0]["data"], json!(number));
+    }
+    let reply = wire.answers(client.connect(json!({})));
+    assert_eq!(reply["ext"]["expiring"], json!({ "in_s": 60 }), "{reply}");
+}
+
 /// Whether the one session is served.
 fn client_waits(world: &World) -> bool {
     let sessions = world.runtime.block_on(world.app().sessions.list(None, None, 2)).unwrap();
