@@ -1,16 +1,18 @@
 //! `encke-bench append`
 
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     io,
     path::Path,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use encke_engine::{Append, Engine, RetentionTable, Targets, log::LogEngine, memory::MemoryEngine};
 use encke_proto::{Body, ChannelName, Epoch, MessageId, Time};
 use serde_json::value::RawValue;
-use tokio::task::JoinSet;
 
 use crate::{payload::Stamp, server::Scratch};
 
@@ -66,35 +68,56 @@ fn open(store: Store, directory: &Path) -> io::Result<Arc<dyn Engine>> {
     })
 }
 
+/// Appends that wait for their answers, of one thread and in order. Each is a future alone: with a task for
+/// each, what this side took was more than what the store did.
 async fn appends(engine: &Arc<dyn Engine>, of: &AppendOptions) -> io::Result<f64> {
-    let name = |number: usize| ChannelName::public(&format!("c{number}")).map_err(io::Error::other);
-    let channels = (0..of.channels.max(1)).map(name).collect::<io::Result<Vec<_>>>()?;
+    let messages = messages(of)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
     let time = Time(u64::try_from(since.as_millis()).map_err(io::Error::other)?);
     let (began, lasts) = (Instant::now(), Duration::from_secs_f64(of.seconds));
-    let (mut under_way, mut sent, mut answered) = (JoinSet::new(), 0_u32, 0_u64);
+    let (mut waiting, mut sent, mut answered) = (VecDeque::new(), 0_u32, 0_u64);
     loop {
-        while under_way.len() < of.in_flight.max(1) && began.elapsed() < lasts {
-            let json = Stamp { lane: 0, number: sent, due_us: 0 }.payload(of.payload);
+        while waiting.len() < of.in_flight.max(1) && began.elapsed() < lasts {
+            let (channel, body) = &messages[sent as usize % messages.len()];
             let append = Append {
                 id: MessageId::from_bits(u128::from(sent)),
                 key: None,
-                targets: Targets::Channels(vec![channels[sent as usize % channels.len()].clone()]),
-                body: Body::Data(RawValue::from_string(json)?.into()),
+                targets: Targets::Channels(vec![channel.clone()]),
+                body: body.clone(),
                 from: None,
                 time,
                 expires: None,
                 trace: None,
             };
             sent += 1;
-            let engine = Arc::clone(engine);
-            under_way.spawn(async move { engine.append(append).await });
+            // The store has it from its first poll on.
+            let mut append = engine.append(append);
+            match poll_fn(|context| Poll::Ready(append.as_mut().poll(context))).await {
+                Poll::Ready(done) => {
+                    done.map_err(io::Error::other)?;
+                    answered += 1;
+                }
+                Poll::Pending => waiting.push_back(append),
+            }
         }
-        let Some(done) = under_way.join_next().await else { break };
-        done.map_err(io::Error::other)?.map_err(io::Error::other)?;
-        answered += 1;
+        if let Some(append) = waiting.pop_front() {
+            append.await.map_err(io::Error::other)?;
+            answered += 1;
+        } else if began.elapsed() >= lasts {
+            break;
+        }
     }
     Ok(answered as f64 / began.elapsed().as_secs_f64())
+}
+
+/// A message for each channel, made before it is measured what becomes of them.
+fn messages(of: &AppendOptions) -> io::Result<Vec<(ChannelName, Body)>> {
+    let message = |number: usize| {
+        let json = Stamp { lane: 0, number: number as u32, due_us: 0 }.payload(of.payload);
+        let body = Body::Data(RawValue::from_string(json)?.into());
+        Ok((ChannelName::public(&format!("c{number}")).map_err(io::Error::other)?, body))
+    };
+    (0..of.channels.max(1)).map(message).collect()
 }
 
 /// Measures and prints.
