@@ -102,8 +102,8 @@ fn over_websocket_the_connect_that_is_held_is_answered_too() {
     }
 }
 
-/// What its reply is to say may come up while no connect is there: a client sends the next one only when it has
-/// the answer to the last.
+/// What its reply is to say may come up while no connect is there: a client sends the next one only when it
+/// has the answer to the last.
 #[test]
 fn over_websocket_the_next_connect_is_answered_when_there_was_none_to_tell_it_with() {
     let (world, clock, mut client) = world_and_client(&json!({}));
