@@ -249,7 +249,8 @@ fn t18_an_endpoint_that_does_not_decide_lets_nothing_through_unless_it_is_to() {
         for on_failure in [OnFailure::Deny, OnFailure::Allow] {
             let all = [Decision::Connect, Decision::Subscribe, Decision::Publish];
             let world = endpoint.world_with(&all, |config| {
-                config.hooks.timeout_ms = 150;
+                // Others answer in time, also on a busy machine.
+                config.hooks.timeout_ms = if name == "slow" { 150 } else { 10_000 };
                 config.hooks.on_failure = on_failure;
             });
             let body = json!({"channel": "room", "data": 1}).to_string();
