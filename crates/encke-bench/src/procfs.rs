@@ -4,6 +4,8 @@ use std::{collections::HashMap, fs, time::Duration};
 
 /// A clock tick of /proc/PID/stat in milliseconds; USER_HZ is 100 on every Linux that this runs on.
 const TICK_MS: u64 = 10;
+/// How far the time of a process in ticks may be beyond that of its threads that are there.
+const TICKS_BEYOND_MS: u64 = 3 * TICK_MS;
 
 /// Processor time used up to a moment.
 #[derive(Clone, Debug, Default)]
@@ -72,15 +74,20 @@ impl Cpu {
         cpu
     }
 
-    /// What was used since `before`. A thread that ended in between is not in it; servers keep theirs.
+    /// What was used since `before`. It is that of the threads that are there, to the nanosecond. When the
+    /// process has used more, threads have ended in between, as those of a JVM do; then it is what the process
+    /// has used, in ticks.
     #[must_use]
     pub fn since(&self, before: &Self) -> CpuUse {
         let used =
             |(thread, ns): (&u32, &u64)| ns.saturating_sub(before.threads.get(thread).copied().unwrap_or(0));
         let (user, system) =
             (self.user_ms.saturating_sub(before.user_ms), self.system_ms.saturating_sub(before.system_ms));
+        let of_threads = Duration::from_nanos(self.threads.iter().map(used).sum());
+        let of_all = Duration::from_millis(user + system);
+        let has_ended = of_all > of_threads + Duration::from_millis(TICKS_BEYOND_MS);
         CpuUse {
-            total: Duration::from_nanos(self.threads.iter().map(used).sum()),
+            total: if has_ended { of_all } else { of_threads },
             softirq: Duration::from_nanos(self.softirq_ns.saturating_sub(before.softirq_ns)),
             user_share: share(user, user + system),
             machine: Duration::from_millis(self.busy.saturating_sub(before.busy) * TICK_MS),
@@ -169,6 +176,17 @@ fn field_kib(text: &str, name: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_threads_used_that_have_ended_is_counted() {
+        let before = Cpu { threads: [(1, 5), (2, 5)].into(), user_ms: 100, system_ms: 10, ..Cpu::default() };
+        let mut after = Cpu { threads: [(1, 7_000_005), (2, 5)].into(), ..before.clone() };
+        after.user_ms += 30;
+        assert_eq!(after.since(&before).total, Duration::from_millis(7), "ticks are coarse");
+        after.threads.remove(&2);
+        after.system_ms += 400;
+        assert_eq!(after.since(&before).total, Duration::from_millis(430));
+    }
 
     #[test]
     fn fields_are_found() {
