@@ -65,8 +65,8 @@ const numbers = (app, channel) => {
   return stop;
 };
 /**
- * All have come, in order, but for what a connection had handed on when it was reset, which the client's kernel
- * had not acknowledged yet: twice.
+ * All have come, in order, but for what a connection had handed on when it was reset, which the client's
+ * kernel had not acknowledged yet: twice.
  */
 const atLeastOnce = (received, count, resets) => {
   assert.deepEqual([...new Set(received)], upTo(count));

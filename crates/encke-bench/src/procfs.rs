@@ -75,8 +75,8 @@ impl Cpu {
     }
 
     /// What was used since `before`. It is that of the threads that are there, to the nanosecond. When the
-    /// process has used more, threads have ended in between, as those of a JVM do; then it is what the process
-    /// has used, in ticks.
+    /// process has used more, threads have ended in between, as those of a JVM do; then it is what the
+    /// process has used, in ticks.
     #[must_use]
     pub fn since(&self, before: &Self) -> CpuUse {
         let used =
