@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// The most sockets accepted at each listener in one turn. One that comes to nothing costs as much as some
-/// deliveries: it is accepted, watched, read and closed again. So a flood of them adds some 150
-/// microseconds to a turn, and a client that was there before is served once in each.
-pub(super) const ACCEPTS_PER_TURN: usize = 4;
+/// deliveries: it is accepted, watched, read and closed again. So a flood of them adds less than a
+/// millisecond to a turn, and a client that was there before is served once in each.
+pub(super) const ACCEPTS_PER_TURN: usize = 16;
 /// How long after a failed accept, or one beyond the limit, the listener is tried again, in milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 200;
 
