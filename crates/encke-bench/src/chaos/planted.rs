@@ -403,6 +403,24 @@ fn an_epoch_in_which_no_message_was_seen_holds_what_was_accepted_before_it_was_n
 }
 
 #[test]
+fn an_epoch_of_which_only_the_beginning_was_seen_holds_what_was_accepted_before_a_cursor_was_there() {
+    let with_its_beginning = |notes: &mut Vec<Note>| {
+        *notes = with_an_unseen_epoch(2);
+        let position = Position { epoch: Epoch(8), offset: 1 };
+        let began = notes.iter().rposition(|note| matches!(note, Note::Tried { client: 0 })).unwrap();
+        let delivered = Note::Delivered { client: 0, channel: user(0).channel(), position, id: 101 };
+        notes.insert(began, delivered);
+    };
+    assert_eq!(found(with_its_beginning), []);
+    // What only came there in the later epoch was not in this one.
+    let lost = found(|notes| {
+        with_its_beginning(notes);
+        notes.retain(|note| !matches!(note, Note::Accepted { id: 102, .. }));
+    });
+    assert!(!lost.is_empty());
+}
+
+#[test]
 fn an_epoch_of_which_the_beginning_was_not_seen_may_go_on_from_one_of_which_nothing_was() {
     let kept = vec![(Position { epoch: Epoch(9), offset: 3 }, 103)];
     let found = found(|notes| {

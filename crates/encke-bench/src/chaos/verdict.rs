@@ -121,10 +121,10 @@ struct Look {
 #[derive(Clone, Copy)]
 struct Heard {
     epoch: Epoch,
-    /// Which note named it first.
-    at: usize,
     /// The furthest that any cursor was.
     reach: Offset,
+    /// At which note a cursor was there first.
+    reached: usize,
 }
 
 /// Who says that which message is where. Publishers, subscribers and the logs must agree.
@@ -232,8 +232,12 @@ impl Claims {
     fn heard_of(&mut self, channel: &ChannelName, position: Position, at: usize) {
         let epochs = self.epochs.entry(channel.clone()).or_default();
         match epochs.iter_mut().find(|heard| heard.epoch == position.epoch) {
-            Some(heard) => heard.reach = heard.reach.max(position.offset),
-            None => epochs.push(Heard { epoch: position.epoch, at, reach: position.offset }),
+            Some(heard) if heard.reach >= position.offset => {}
+            Some(heard) => (heard.reach, heard.reached) = (position.offset, at),
+            None => {
+                let (epoch, reach) = (position.epoch, position.offset);
+                epochs.push(Heard { epoch, reach, reached: at });
+            }
         }
     }
 
@@ -336,7 +340,7 @@ impl Logs {
                 })
                 .collect();
             for (number, heard) in epochs.iter().enumerate() {
-                fill_unseen(&mut pieces[number..], heard.at, &claims.accepted);
+                fill_unseen(&mut pieces[number..], heard.reached, &claims.accepted);
             }
             // What one knows of the other may tell where a third belongs, so all are looked at once more.
             for _ in 0..2 {
@@ -377,16 +381,20 @@ struct Piece {
     from: Option<(usize, Offset)>,
 }
 
-/// What was in an epoch, the first of these, of which no client saw a message: what a later one has and was
-/// accepted before this one was named, up to where cursors were.
-fn fill_unseen(pieces: &mut [Piece], named: usize, accepted: &BTreeMap<Id, usize>) {
+/// What was in an epoch, the first of these, besides what clients saw of it: what a later one has that agrees
+/// with that, and was accepted before a cursor was as far as any in this one, up to there.
+fn fill_unseen(pieces: &mut [Piece], reached: usize, accepted: &BTreeMap<Id, usize>) {
     let [piece, later @ ..] = pieces else { return };
-    let Some(seen) = later.iter().find(|later| !later.log.is_empty()).filter(|_| piece.log.is_empty()) else {
+    let Some(later) = later.iter().find(|later| !later.log.is_empty()) else { return };
+    if piece.log.iter().any(|(offset, id)| later.log.get(offset).is_some_and(|other| other != id)) {
         return;
+    }
+    let was_there = |offset: &Offset, id: &Id| {
+        piece.log.contains_key(offset) || accepted.get(id).is_some_and(|accepted| *accepted < reached)
     };
-    let before = |id: &Id| accepted.get(id).is_some_and(|accepted| *accepted < named);
-    let kept = seen.log.range(..=piece.reach).take_while(|(_, id)| before(id));
-    piece.log = kept.map(|(offset, id)| (*offset, *id)).collect();
+    let kept = later.log.range(..=piece.reach).take_while(|(offset, id)| was_there(offset, id));
+    let kept: Vec<(Offset, Id)> = kept.map(|(offset, id)| (*offset, *id)).collect();
+    piece.log.extend(kept);
 }
 
 /// The last epoch of which no client saw a message, and up to where cursors were in it, if all that was seen
