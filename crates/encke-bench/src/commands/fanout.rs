@@ -117,7 +117,7 @@ pub fn measure(peer: &dyn Peer, fanout: Fanout) -> io::Result<Delivered> {
     measure_load(&mut run, load, target)
 }
 
-/// From how much of a processor on a server that is asked nothing does work of its own.
+/// A server that is asked nothing and uses more of a processor than this does work of its own.
 const OWN_WORK: f64 = 0.05;
 
 /// What a server uses that is asked nothing, a second.
@@ -164,7 +164,10 @@ pub fn measure_load(
     let (delivered, sent) = (run.tally.delivered - delivered, run.tally.sent() - sent);
     let mut least = idle_before;
     if least.cpu_s > OWN_WORK {
-        least = Some(idle(run)?).filter(|after| after.cpu_s < least.cpu_s).unwrap_or(least);
+        let after = idle(run)?;
+        if after.cpu_s < least.cpu_s {
+            least = after;
+        }
     }
     for (part, idle) in parts.iter_mut().zip(&least.parts) {
         part.cpu_s = (part.cpu_s - idle.busy * time).max(0.0);
