@@ -11,8 +11,10 @@ use crate::{
     peers::{Encke, EnckeOptions, Peer, Place},
 };
 
-/// How many messages are published in one request.
-const TOGETHER: u32 = 100;
+/// How many messages are published in one request, if they fit into one.
+const TOGETHER_MAX: u32 = 100;
+/// The bytes of their payloads in one request: less than a body may have, since each has a channel as well.
+const TOGETHER_MAX_BYTES: usize = 48 * 1024;
 
 /// What a run needs.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -53,8 +55,10 @@ pub fn measure(options: &EnckeOptions, of: Reopen) -> io::Result<Reopened> {
     let began = Instant::now();
     let mut line = Line::open(encke.address(), None)?;
     let stamp = |number: u32| Stamp { lane: number % of.channels, number: number / of.channels, due_us: 0 };
-    for first in (0..of.messages).step_by(TOGETHER as usize) {
-        let numbers = first..of.messages.min(first.saturating_add(TOGETHER));
+    let together = u32::try_from(TOGETHER_MAX_BYTES / of.payload.max(1)).unwrap_or(u32::MAX);
+    let together = together.clamp(1, TOGETHER_MAX);
+    for first in (0..of.messages).step_by(together as usize) {
+        let numbers = first..of.messages.min(first.saturating_add(together));
         let message = |number| (Place::Channel(number % of.channels), stamp(number).payload(of.payload));
         let messages: Vec<_> = numbers.map(message).collect();
         let mut request = Vec::new();
