@@ -140,3 +140,38 @@ for (const restarts of [false, true]) {
     await server.stop();
   });
 }
+
+test('what rules took away is told again after a crash', { timeout: 60_000 }, async () => {
+  const { dir, remove } = await temporaryDirectory();
+  const config = path.join(dir, 'encke.toml');
+  const rule = (channel) => `[[rules]]\nchannel = "${channel}"\nsubscribe = "users"\npublish = "users"\n`;
+  await writeFile(config, rule('/a*') + rule('/b'));
+  const server = await Server.start({ engine: 'log', env: SWITCHED_ON, args: ['--config', config] });
+  const { token } = await server.login('alice');
+  let [clientId, id] = [undefined, 0];
+  const ask = async (channel, members) => {
+    const message = { channel, id: `${++id}`, clientId, connectionType: 'long-polling', ...members };
+    const replies = (await server.ask('POST', '/cometd', { body: [message] })).with(200);
+    const reply = replies.at(-1);
+    assert.ok(reply.successful, JSON.stringify(reply));
+    return reply;
+  };
+  const connect = (ack, timeout = 0) => ask('/meta/connect', { ext: { ack }, advice: { timeout } });
+  const types = { supportedConnectionTypes: ['long-polling'] };
+  ({ clientId } = await ask('/meta/handshake', { ...types, ext: { token, ack: true } }));
+  await ask('/meta/subscribe', { subscription: ['/a1', '/b'] });
+  const { ext } = await connect(0);
+  await writeFile(config, rule('/a*'));
+  server.program.child.kill('SIGHUP');
+  const told = await connect(ext.ack, 20_000);
+  assert.deepEqual(told.ext.unsubscribed, ['/b']);
+  // The answer is lost. This is written down before it is answered.
+  await ask('/meta/subscribe', { subscription: '/a2' });
+  await writeFile(config, rule('/a*') + rule('/b'));
+  await server.restart('SIGKILL');
+  const again = await connect(ext.ack);
+  assert.deepEqual(again.ext.unsubscribed, ['/b']);
+  assert.equal((await connect(again.ext.ack)).ext.unsubscribed, undefined, 'it has heard');
+  await server.stop();
+  await remove();
+});

@@ -4,8 +4,7 @@
 
 use encke_engine::{Append, Mode, PageLimit, ReadFrom, SESSION_LOGS, Targets};
 use encke_proto::{
-    Body, ChannelName, Cursor, ErrorCode, Grant, MessageId, SessionId, Time, TokenId, TokenInfo, UserId,
-    codec::bayeux::Pattern,
+    Body, ChannelName, ErrorCode, Grant, MessageId, SessionId, Time, TokenId, TokenInfo, UserId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
@@ -56,9 +55,8 @@ struct Record {
     publish: Grant,
     acks: bool,
     retries: bool,
-    patterns: Vec<Pattern>,
-    base: Cursor,
-    batch: u64,
+    #[serde(flatten)]
+    snapshot: Snapshot,
 }
 
 impl Journal {
@@ -75,7 +73,6 @@ impl Journal {
 
     /// Writes a session down. It is safe, as far as the engine's mode says, when this is over.
     pub(super) async fn write(&self, app: &App, session: &Session) -> Result<(), Refused> {
-        let Snapshot { patterns, base, batch } = session.snapshot();
         let Authenticated { identity, token } = Authenticated::clone(&session.owner());
         let Grants { channels, publish } = (*identity.grants).clone();
         let log = log(session.id);
@@ -90,9 +87,7 @@ impl Journal {
             publish,
             acks: session.acks,
             retries: session.retries,
-            patterns,
-            base,
-            batch,
+            snapshot: session.snapshot(),
         };
         let text = self.signed.write(&record).ok_or_else(|| Refused::from(ErrorCode::Internal))?;
         let data = to_raw_value(&text).map_err(|_| Refused::from(ErrorCode::Internal))?;
@@ -114,24 +109,10 @@ impl Journal {
     /// Reads a session that was written down; none if there is none.
     pub(super) async fn read(&self, app: &App, id: SessionId) -> Result<Option<Session>, Refused> {
         let Some(record) = self.record(app, &log(id)).await? else { return Ok(None) };
-        let Record {
-            user,
-            ends,
-            issued_s,
-            token,
-            channels,
-            publish,
-            acks,
-            retries,
-            patterns,
-            base,
-            batch,
-            ..
-        } = record;
+        let Record { user, ends, issued_s, token, channels, publish, acks, retries, snapshot, .. } = record;
         let (grants, token) = (Grants { channels, publish }.into(), TokenInfo { issued_s, id: token });
         let identity = Identity { user, grants, expires: Time(ends), by_cookie: false };
         let owner = Authenticated { identity, token };
-        let snapshot = Snapshot { patterns, base, batch };
         let skips = u64::try_from(random::pooled_bits()? % SKIPS_MAX).unwrap_or(0);
         Ok(Some(Session::new(id, owner, acks, retries).restored(snapshot, skips)))
     }
@@ -178,7 +159,7 @@ mod tests {
 
     use encke_engine::memory::MemoryEngine;
     use encke_hub::Start;
-    use encke_proto::{Epoch, Position};
+    use encke_proto::{Epoch, Position, codec::bayeux::Pattern};
 
     use super::*;
     use crate::{
@@ -203,6 +184,10 @@ mod tests {
     }
 
     fn session(number: u128) -> Session {
+        session_that(number, true)
+    }
+
+    fn session_that(number: u128, acks: bool) -> Session {
         let grants = Grants { channels: Grant::of(vec!["/a/*".into()]), publish: Grant::none() };
         let identity = Identity {
             user: UserId::new("alice").unwrap(),
@@ -211,7 +196,7 @@ mod tests {
             by_cookie: false,
         };
         let owner = Authenticated { identity, token: TokenInfo::default() };
-        let session = Session::new(SessionId::from_bits(number), owner, true, true);
+        let session = Session::new(SessionId::from_bits(number), owner, acks, true);
         let at = Position { epoch: Epoch(1), offset: 7 };
         let added = session.state().add(&Pattern::parse("/a/*").unwrap());
         session.state().place(&added.unwrap(), at);
@@ -240,6 +225,24 @@ mod tests {
         let (read, written) = (read.connect(None), session.connect(None));
         assert!(matches!(&read.start, Start::Cursor(at) if !at.entries.is_empty()));
         assert_eq!(read.start, written.start);
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_away_is_told_again_when_the_session_was_read() {
+        for acks in [false, true] {
+            let app = app();
+            let journal = Journal::new(app.config.token_secret.as_ref().unwrap(), SessionId::from_bits(1));
+            let written = session_that(1, acks);
+            written.state().add(&Pattern::parse("/b").unwrap());
+            assert!(written.lose(&[ChannelName::public("/b").unwrap()]));
+            assert_eq!(written.tell_lost(Some(1)), ["/b"]);
+            journal.write(&app, &written).await.unwrap();
+            let read = journal.read(&app, written.id).await.unwrap().unwrap();
+            read.connect(Some(0));
+            assert_eq!(read.tell_lost(Some(2)), ["/b"], "its client may not have had the answer");
+            read.connect(Some(2));
+            assert_eq!(read.tell_lost(Some(3)), [""; 0], "it has heard");
+        }
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use encke_proto::{
     codec::bayeux::{Pattern, channel_of, is_glob},
     limits::SESSION_MAX_CHANNELS,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::auth::Authenticated;
 
@@ -70,10 +71,11 @@ pub(super) struct State {
 }
 
 /// A subscription that was taken away.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Lost {
     pattern: Pattern,
     /// The batch with which its client was told first, or [`UNNUMBERED`], if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     told: Option<u64>,
 }
 
@@ -89,12 +91,15 @@ pub(super) struct GoesOn {
     pub(super) resends: bool,
 }
 
-/// What is written down of a session.
-#[derive(Debug)]
+/// What is written down of a session. Former versions did not write all of it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Snapshot {
-    pub(super) patterns: Vec<Pattern>,
-    pub(super) base: Cursor,
-    pub(super) batch: u64,
+    patterns: Vec<Pattern>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<Lost>,
+    base: Cursor,
+    batch: u64,
 }
 
 impl Session {
@@ -118,6 +123,9 @@ impl Session {
         for pattern in &snapshot.patterns {
             state.add(pattern);
         }
+        // What is told with no number may not have been heard.
+        let is_open = |lost: Lost| Lost { told: lost.told.filter(|told| *told != UNNUMBERED), ..lost };
+        state.lost = snapshot.lost.into_iter().map(is_open).collect();
         state.base = snapshot.base;
         state.batch = snapshot.batch;
         Self { state: Mutex::new(state), ..self }
@@ -239,7 +247,12 @@ impl Session {
     /// What is written down of it.
     pub(super) fn snapshot(&self) -> Snapshot {
         let state = self.state();
-        Snapshot { patterns: state.patterns.clone(), base: state.base.clone(), batch: state.batch }
+        Snapshot {
+            patterns: state.patterns.clone(),
+            lost: state.lost.clone(),
+            base: state.base.clone(),
+            batch: state.batch,
+        }
     }
 }
 
@@ -389,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_session_that_was_written_down_uses_no_number_of_another_node() {
-        let snapshot = Snapshot { patterns: Vec::new(), base: cursor(&[("/a", 3)]), batch: 7 };
+        let snapshot = Snapshot { base: cursor(&[("/a", 3)]), batch: 7, ..Snapshot::default() };
         let session = session(true).restored(snapshot, 100);
         assert!(session.is_stale(Some(9)), "its client has more than was written down");
         session.connect(Some(9));
