@@ -46,8 +46,11 @@ pub trait Form: Sync + fmt::Debug + 'static {
     /// Says that the session is closed, at the end of the stream.
     fn close(context: &mut TransportContext<'_>, close: Close, cursor: &str);
 
-    /// The hub does not serve the stream, which is answered without this form.
-    fn refused(_: &mut TransportContext<'_>, _: ErrorCode) {}
+    /// The hub does not serve the stream: whether it is answered with one that has ended, since its client is
+    /// to open another, and not with the error.
+    fn refused(_: &mut TransportContext<'_>, _: ErrorCode) -> bool {
+        false
+    }
 
     /// Breaks a silence.
     fn rest(context: &mut TransportContext<'_>);
@@ -142,10 +145,11 @@ impl<F: Form> Transport for Stream<F> {
                 }
                 Ending::Closed(_) => context.refuse(ErrorCode::SessionClosed),
                 Ending::TakenOver => context.refuse(ErrorCode::SessionTakenOver),
-                Ending::Refused(code) => {
-                    F::refused(context, *code);
-                    context.refuse(*code)
+                Ending::Refused(code) if F::refused(context, *code) => {
+                    self.begin(context);
+                    end::<F>(context)
                 }
+                Ending::Refused(code) => context.refuse(*code),
             };
         }
         let (why, cursor) = match ending {

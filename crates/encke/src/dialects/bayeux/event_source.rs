@@ -99,11 +99,18 @@ impl Form for Events {
         }
     }
 
-    /// The next connect finds the session over, and its client begins anew.
-    fn refused(context: &mut TransportContext<'_>, code: ErrorCode) {
-        if let Some(streaming) = context.state::<Streaming>().filter(|_| connect::is_over(code)) {
-            streaming.server.forget(&streaming.session);
+    /// A session without a place in a channel goes on without that: its client opens another stream, and is
+    /// told by the reply to its next connect. A browser opens none after an error. Of one that is over the
+    /// next connect says so, and its client begins anew.
+    fn refused(context: &mut TransportContext<'_>, code: ErrorCode) -> bool {
+        let Some(Streaming { server, session }) = context.state::<Streaming>() else { return false };
+        if code == ErrorCode::ChannelFull && server.leave_bounded(session) {
+            return true;
         }
+        if connect::is_over(code) {
+            server.forget(session);
+        }
+        false
     }
 
     fn rest(context: &mut TransportContext<'_>) {

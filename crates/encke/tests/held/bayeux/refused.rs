@@ -81,15 +81,21 @@ fn a_client_whose_place_in_a_channel_is_taken_goes_on_without_it() {
             }
             "as a stream" => {
                 let mut wire = world.connect();
-                let host = world.address;
-                wire.send(&format!("GET /bayeux/{} HTTP/1.1\r\nHost: {host}\r\n\r\n", first.id));
-                assert_eq!(wire.response().0, 422);
-                let reply = world.bayeux_one(&first.connect(json!({})));
-                assert_eq!(
-                    (&reply["error"], advice_of(&reply).0),
-                    (&json!("402::session_unknown"), "handshake")
-                );
-                continue;
+                let asks = format!("GET /bayeux/{} HTTP/1.1\r\nHost: {}\r\n\r\n", first.id, world.address);
+                wire.send(&asks);
+                assert!(wire.until("\r\n\r\n").contains("content-type: text/event-stream"));
+                assert!(wire.ends(), "a browser opens another, as it would not after an error");
+                let mut connect = first.connect(json!({}));
+                connect["connectionType"] = "eventsource".into();
+                let reply = world.bayeux_one(&connect);
+                assert_eq!(reply["ext"]["unsubscribed"], json!(["/few"]), "{reply}");
+                assert_eq!(advice_of(&reply), ("retry", 25_000), "it need not ask sooner");
+                let mut wire = world.connect();
+                wire.send(&asks);
+                wire.until("data: [{\"channel\":\"/a\",\"data\":1}]\n\n");
+                drop(wire);
+                world.until_connects(1);
+                world.api_publish("/a", &json!(1));
             }
             // As Faye's clients begin anew: before the first connect no place is looked for.
             _ => {
