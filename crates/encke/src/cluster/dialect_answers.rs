@@ -7,10 +7,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-/// Answers a question. It does not wait.
-type Answering = Arc<dyn Fn(&Value) -> Value + Send + Sync>;
+/// Answers a question.
+type Answering = Arc<dyn Fn(Value) -> BoxFuture<'static, Value> + Send + Sync>;
 
 /// Who answers, by the names of dialects.
 #[derive(Default)]
@@ -23,9 +24,12 @@ impl DialectAnswers {
     }
 
     /// What a dialect answers; null when it is not spoken here.
-    pub(super) fn answer(&self, dialect: &str, question: &Value) -> Value {
+    pub(super) async fn answer(&self, dialect: &str, question: Value) -> Value {
         let answers = self.0.read().unwrap_or_else(PoisonError::into_inner).get(dialect).cloned();
-        answers.map_or(Value::Null, |answers| answers(question))
+        match answers {
+            Some(answers) => answers(question).await,
+            None => Value::Null,
+        }
     }
 }
 

@@ -160,9 +160,10 @@ impl NodeRpc {
         }
     }
 
-    /// Tells a node what a dialect here answers. It may ask again: nothing is changed by that.
+    /// Tells a node what a dialect here answers, now and when it asks again.
     pub(super) async fn tell_dialect(&self, to: NodeId, number: u64, answer: Value) {
         let Ok(message) = (NodeMessage::DialectAnswer { number, answer }).write() else { return };
+        self.recent_answers.answer(to, number, &message);
         self.send(to, message).await;
     }
 

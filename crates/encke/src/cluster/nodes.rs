@@ -7,6 +7,7 @@ use encke_engine::{BEAT_MS, Cluster, Engine, EngineError, Entered, LiveNodes, No
 use encke_hub::{ControlReply, ControlRequest, Following};
 use encke_proto::{ChannelName, ErrorCode, NameFilter, SessionId, UserId};
 use futures_util::future::join_all;
+use serde_json::Value;
 use tokio::{
     sync::{Mutex, Semaphore},
     task::JoinHandle,
@@ -30,8 +31,10 @@ const RELEASE_MAX: Duration = Duration::from_millis(600);
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// The pause before shards that were overloaded are asked again who is here.
 const ASK_SHARDS_AGAIN: Duration = Duration::from_millis(250);
-/// The most questions of other nodes that are being answered.
+/// The most questions of other nodes that are being answered, and of those to dialects, whose answers may
+/// wait for other nodes.
 const QUESTIONS_MAX: usize = 1_024;
+const DIALECT_QUESTIONS_MAX: usize = 1_024;
 
 /// What holds for users and sessions on all nodes alike.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +62,8 @@ pub struct Nodes {
     looking: Mutex<()>,
     /// What dialects of this node answer to others.
     pub(super) dialect_answers: DialectAnswers,
+    /// How many of these questions more may be answered at a time.
+    dialect_questions: Arc<Semaphore>,
     /// What this node is called.
     pub(super) name: String,
     /// Whether it has said that it lives no more; held while it says anything of that.
@@ -91,6 +96,7 @@ impl Nodes {
             revocations,
             looking: Mutex::default(),
             dialect_answers: DialectAnswers::default(),
+            dialect_questions: Arc::new(Semaphore::new(DIALECT_QUESTIONS_MAX)),
             name,
             resigned: tokio::sync::Mutex::new(false),
         })
@@ -315,6 +321,21 @@ impl Nodes {
         self.rpc.tell_report(to, number, (report, points)).await;
     }
 
+    /// Has a dialect answer another node, beside what else is read: its answer may need that. What is too
+    /// much now is asked again.
+    async fn answer_dialect(self: &Arc<Self>, from: NodeId, number: u64, dialect: String, question: Value) {
+        let Ok(permit) = Arc::clone(&self.dialect_questions).try_acquire_owned() else { return };
+        if !self.rpc.is_new(from, number).await {
+            return;
+        }
+        let nodes = Arc::clone(self);
+        tokio::spawn(async move {
+            let answer = nodes.dialect_answers.answer(&dialect, question).await;
+            nodes.rpc.tell_dialect(from, number, answer).await;
+            drop(permit);
+        });
+    }
+
     async fn read(self: &Arc<Self>, mut inbox: Inbox) {
         let questions = Arc::new(Semaphore::new(QUESTIONS_MAX));
         while let Some(bytes) = inbox.recv().await {
@@ -328,13 +349,7 @@ impl Nodes {
                 }
                 Some(NodeMessage::DialectQuestion { from, number, dialect, question }) => {
                     let Ok(from) = from.parse::<NodeId>() else { continue };
-                    let Ok(permit) = Arc::clone(&questions).acquire_owned().await else { return };
-                    let nodes = Arc::clone(self);
-                    tokio::spawn(async move {
-                        let answer = nodes.dialect_answers.answer(&dialect, &question);
-                        nodes.rpc.tell_dialect(from, number, answer).await;
-                        drop(permit);
-                    });
+                    self.answer_dialect(from, number, dialect, question).await;
                 }
                 Some(NodeMessage::ReportQuestion { from, number, minutes }) => {
                     let Ok(from) = from.parse::<NodeId>() else { continue };

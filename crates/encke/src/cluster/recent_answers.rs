@@ -15,6 +15,8 @@ use tokio::time::Instant;
 const KEPT: Duration = Duration::from_secs(5);
 /// The most answers that are kept; past it the oldest go first.
 const ANSWERS_MAX: usize = 16_384;
+/// The most bytes of them.
+const BYTES_MAX: usize = 64 << 20;
 
 /// The questions of other nodes that were answered lately: a question that is asked again, since its answer
 /// may be lost, must not be carried out again.
@@ -28,6 +30,8 @@ struct Answers {
     /// What was answered; none while that is being found out.
     by_question: HashMap<(NodeId, u64), Option<Bytes>>,
     order: VecDeque<(Instant, (NodeId, u64))>,
+    /// Of all that is kept.
+    bytes: usize,
 }
 
 /// What is to be done with a question.
@@ -59,9 +63,12 @@ impl RecentAnswers {
 
     /// Takes note of its answer.
     pub(super) fn answer(&self, from: NodeId, number: u64, answer: &Bytes) {
-        if let Some(kept) = self.lock().by_question.get_mut(&(from, number)) {
-            *kept = Some(answer.clone());
+        let mut answers = self.lock();
+        if let Some(kept) = answers.by_question.get_mut(&(from, number)) {
+            let former = kept.replace(answer.clone()).map_or(0, |former| former.len());
+            answers.bytes = answers.bytes + answer.len() - former;
         }
+        answers.forget(Instant::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, Answers> {
@@ -71,11 +78,13 @@ impl RecentAnswers {
 
 impl Answers {
     fn forget(&mut self, now: Instant) {
-        let over = |at: Instant, count: usize| now.duration_since(at) > KEPT || count > ANSWERS_MAX;
-        while self.order.front().is_some_and(|(at, _)| over(*at, self.order.len())) {
-            if let Some((_, question)) = self.order.pop_front() {
-                self.by_question.remove(&question);
-            }
+        let is_full = |answers: &Self| answers.order.len() > ANSWERS_MAX || answers.bytes > BYTES_MAX;
+        while let Some((at, question)) = self.order.front().copied()
+            && (now.duration_since(at) > KEPT || is_full(self))
+        {
+            self.order.pop_front();
+            let answer = self.by_question.remove(&question).flatten();
+            self.bytes -= answer.map_or(0, |answer| answer.len());
         }
     }
 }
@@ -106,5 +115,22 @@ mod tests {
             recent_answers.ask(NodeId::from_bits(1), number);
         }
         assert!(recent_answers.lock().by_question.len() <= ANSWERS_MAX + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nor_do_long_answers() {
+        let (recent_answers, node) = (RecentAnswers::default(), NodeId::from_bits(1));
+        let answer = Bytes::from(vec![0; BYTES_MAX / 4]);
+        for number in 0..6 {
+            recent_answers.ask(node, number);
+            recent_answers.answer(node, number, &answer);
+            recent_answers.answer(node, number, &answer);
+        }
+        assert_eq!(recent_answers.lock().bytes, BYTES_MAX);
+        assert_eq!(recent_answers.ask(node, 2), Seen::Answered(answer));
+        assert_eq!(recent_answers.ask(node, 1), Seen::Never, "the oldest goes first");
+        tokio::time::advance(KEPT + Duration::from_millis(1)).await;
+        recent_answers.ask(node, 9);
+        assert_eq!(recent_answers.lock().bytes, 0);
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use encke_engine::NodeId;
 use encke_hub::{CloseTarget, ControlReply, ControlRequest, Following, FreshToken};
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, NameFilter, Offset, Position, SessionId, UserId};
-use futures_util::future::try_join_all;
+use futures_util::{FutureExt, StreamExt, future::try_join_all, stream::FuturesUnordered};
 use serde_json::Value;
 
 use super::{Listed, Nodes};
@@ -349,13 +349,14 @@ impl Sessions {
         }
     }
 
-    /// Has a dialect answer what other nodes ask of it about its connections here. It does not wait.
-    pub fn answers_for(
+    /// Has a dialect answer what other nodes ask of it about its connections here.
+    pub fn answers_for<Answer: Future<Output = Value> + Send + 'static>(
         &self,
         dialect: &'static str,
-        answers: impl Fn(&Value) -> Value + Send + Sync + 'static,
+        answers: impl Fn(Value) -> Answer + Send + Sync + 'static,
     ) {
         if let Some(nodes) = &self.nodes {
+            let answers = move |question| answers(question).boxed();
             nodes.dialect_answers.register(dialect, Arc::new(answers));
         }
     }
@@ -369,6 +370,49 @@ impl Sessions {
         let others = nodes.membership.others();
         let asked = others.into_iter().map(|node| nodes.rpc.ask_dialect(node, dialect, question));
         Ok(try_join_all(asked).await?.into_iter().flatten().collect())
+    }
+
+    /// What a dialect answers on the one other node that has something to say, and which that is; none if
+    /// none has. One that is not sure waits for the others. Nothing is to be changed by the question.
+    ///
+    /// # Errors
+    /// [`ErrorCode::EngineUnavailable`] when it may be a node that does not answer.
+    pub async fn find_by_dialect(
+        &self,
+        dialect: &str,
+        question: &Value,
+        is_unsure: impl Fn(&Value) -> bool,
+    ) -> Result<Option<(NodeId, Value)>, ErrorCode> {
+        let Some(nodes) = &self.nodes else { return Ok(None) };
+        let others = nodes.membership.others().into_iter();
+        let ask = |node| async move { (node, nodes.rpc.ask_dialect(node, dialect, question).await) };
+        let mut asked: FuturesUnordered<_> = others.map(ask).collect();
+        let mut answer = Ok(None);
+        while let Some((node, answered)) = asked.next().await {
+            match answered {
+                Ok(None | Some(Value::Null)) => {}
+                Ok(Some(unsure)) if is_unsure(&unsure) => answer = answer.map(|_| Some((node, unsure))),
+                Ok(Some(found)) => return Ok(Some((node, found))),
+                Err(code) => answer = Err(code),
+            }
+        }
+        answer
+    }
+
+    /// What a dialect answers on one other node; none if that is dead. It is carried out once at most.
+    ///
+    /// # Errors
+    /// [`ErrorCode::EngineUnavailable`].
+    pub async fn ask_dialect_of(
+        &self,
+        node: NodeId,
+        dialect: &str,
+        question: &Value,
+    ) -> Result<Option<Value>, ErrorCode> {
+        match &self.nodes {
+            Some(nodes) => nodes.rpc.ask_dialect(node, dialect, question).await,
+            None => Ok(None),
+        }
     }
 
     /// The sessions of one user or of all, by id: the first `limit` behind `after`.

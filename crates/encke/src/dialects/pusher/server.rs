@@ -52,9 +52,9 @@ impl Server {
     pub(super) fn start(server: &Arc<Self>, app: &Arc<App>) {
         let knowing = Arc::downgrade(server);
         app.sessions.answers_for(NAME, move |question| {
-            knowing
-                .upgrade()
-                .map_or(Value::Null, |server| members_elsewhere::answer(&server.members, question))
+            let server = knowing.upgrade();
+            let answer = server.map_or(Value::Null, |one| members_elsewhere::answer(&one.members, &question));
+            std::future::ready(answer)
         });
         if server.runtime.is_none() {
             return;
