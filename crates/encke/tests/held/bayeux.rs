@@ -122,6 +122,14 @@ impl World {
         wire.response().0
     }
 
+    /// Waits until each shard goes by the time that the clock tells: to one that learns of it only when a
+    /// client has come, that client has been silent for too long.
+    fn sees_the_time(&self) {
+        for _ in 0..2 {
+            self.runtime.block_on(self.app().shards.counts()).unwrap();
+        }
+    }
+
     /// Waits until so many connects are held.
     fn until_connects(&self, count: usize) {
         self.until(|| {
@@ -314,12 +322,14 @@ fn a_session_that_is_over_is_to_be_begun_anew() {
     for (after_ms, shaken, subscribed) in [(14_999, true, true), (15_000, false, true), (84_999, false, true)]
     {
         clock.advance_ms(after_ms);
+        world.sees_the_time();
         for (client, is_there) in [(&client, shaken), (&connected, subscribed)] {
             let reply = world.bayeux_one(&client.says("/a", publish.clone()));
             assert_eq!(reply["successful"], is_there, "{after_ms} ms after the last word: {reply}");
         }
     }
     clock.advance_ms(85_000);
+    world.sees_the_time();
     assert_eq!(world.bayeux_one(&connected.says("/a", publish))["successful"], false);
     for channel in ["/meta/connect", "/meta/subscribe", "/meta/unsubscribe", "/meta/disconnect"] {
         let reply = world.bayeux_one(&client.says(channel, json!({ "subscription": "/a" })));
