@@ -247,27 +247,58 @@ describe('two nodes', () => {
     await server.stop();
   });
 
-  test('each request to the next node: a client that polls is slowed down', { timeout: 60_000 }, async () => {
-    const limits = { ENCKE_LIMITS_ADDRESS_FAILURES_PER_S: '1', ENCKE_LIMITS_BURST_S: '5' };
-    const server = await Server.start({ cluster: 'redis', env: { ...SWITCHED_ON, ...limits } });
-    const ports = [0, 1].map((number) => Number(new URL(server.node(number).url).port));
-    let wanted = ports;
-    const front = new Front(() => wanted);
-    const port = await freePort();
-    await front.listen(port);
+  const polling = Object.entries(KINDS).filter(([, { transport }]) => transport === 'long-polling');
+  const withoutAck = (url, options) => comet('long-polling').open(url, { ...options, ack: false });
+  for (const [kind, { open }] of [...polling, ['CometD without ack', { open: withoutAck }]]) {
+    test(`each request to the next node, ${kind}: each message once`, { timeout: 60_000 }, async () => {
+      const server = await Server.start({ cluster: 'redis', env: SWITCHED_ON });
+      const { token } = await server.login('alice');
+      const client = await open(server.url, { token });
+      for (const room of ['/news', '/sport']) await client.subscribe(`${room}/*`);
+      const stops = ['/news/today', '/sport/today'].map((channel) => publishing([server], channel));
+      for (const n of numbers(20)) await client.publish('/news/own', `own ${n}`);
+      await until('messages come', () => client.data.length > 200);
+      const counts = await Promise.all(stops.map((stop) => stop()));
+      const isOf = (channel) => (one) => one.channel === channel;
+      const of = (channel) => client.received.filter(isOf(channel)).map(({ data }) => data);
+      const all = [
+        ['/news/today', numbers(counts[0])],
+        ['/sport/today', numbers(counts[1])],
+        ['/news/own', numbers(20).map((n) => `own ${n}`)],
+      ];
+      await until('all have come', () => all.every(([channel, data]) => of(channel).length >= data.length));
+      await client.unsubscribe('/sport/*');
+      await publish(server, '/sport/today', 'after the end');
+      await publish(server, '/news/last', 'last');
+      await until('it goes on', () => client.data.includes('last'));
+      for (const [channel, data] of all) assert.deepEqual(of(channel), data, 'each once, and in order');
+      assert.deepEqual(of('/news/last'), ['last']);
+      if ('handshakes' in client) assert.equal(client.handshakes, 1, 'it is one session');
+      await client.close();
+      await until('it is offline', async () => !(await server.isOnline('alice')));
+      await server.stop();
+    });
+  }
+
+  test('each request to the next node, and one is killed: nothing is lost', { timeout: 60_000 }, async () => {
+    const server = await Server.start({ cluster: 'redis', env: SWITCHED_ON });
     const { token } = await server.login('alice');
-    const client = new CometClient(`http://127.0.0.1:${port}`, { token });
-    const opened = client.open();
-    const isSlowedDown = ({ channel, error }) => channel === '/meta/connect' && error === '429::rate_limited';
-    await until('it is told to wait', () => client.replies.some(isSlowedDown));
-    assert.ok(client.handshakes <= 20, `it has shaken hands ${client.handshakes} times`);
-    wanted = [ports[0]];
-    await opened;
+    const client = await KINDS['CometD by long-polling'].open(server.url, { token });
     await client.subscribe('/news/*');
-    await publish(server, '/news/today', 1);
-    await until('it has come', () => client.data.length === 1);
+    const stop = publishing([server], '/news/today');
+    for (const node of [0, 1]) {
+      const seen = once(client.data).length;
+      await until('messages come', () => once(client.data).length > seen + 30);
+      await server.killNode(node);
+      const left = once(client.data).length;
+      await until('messages come from the other node', () => once(client.data).length > left + 30);
+      await server.startNode(node);
+    }
+    const count = await stop();
+    await until('the last has come', () => once(client.data).length >= count);
+    assert.deepEqual(once(client.data), numbers(count), 'each, and in order');
+    assert.equal(client.handshakes, 1, 'it is one session');
     await client.close();
-    await front.close();
     await server.stop();
   });
 });

@@ -3,18 +3,23 @@
 //! `clientId`, and a connect that is held waits in a slot like a native poll.
 //!
 //! What a session subscribed to and how far its client has acknowledged is kept here, since clients of Bayeux
-//! keep no cursor ([`session`]); with an engine that outlives the process it is written down as well
-//! ([`journal`]), so that a session goes on after a restart or on another node.
+//! keep no cursor ([`session`]). A session is at one node, and goes to another with its connects
+//! ([`elsewhere`]); with an engine that outlives the process it is written down as well ([`journal`]), so
+//! that it goes on after a crash.
 
 mod admission;
 mod batch;
 mod browsers;
 mod connect;
+mod elsewhere;
 mod endpoints;
 mod event_source;
+mod fetches;
+mod for_others;
 mod glob_copies;
 mod journal;
 mod long_polling;
+mod record;
 mod server;
 mod session;
 mod sessions;
@@ -53,6 +58,8 @@ impl Dialect for Bayeux {
 
     fn endpoints(&self, app: &Arc<App>, admit: &Admit) -> Vec<Arc<dyn Endpoint>> {
         let server = Server::start(Arc::clone(app), admit.clone());
+        let knowing = Arc::downgrade(&server);
+        app.sessions.answers_for(NAME, move |question| for_others::answer(knowing.upgrade(), question));
         let paths = MOUNTS.into_iter().flat_map(|(mount, under)| {
             [crate::admission::Path::Is(mount), crate::admission::Path::Under(under)]
         });

@@ -1,6 +1,7 @@
 //! Two nodes and more behave as one, whichever of them is asked.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod bayeux;
 mod cluster;
 mod devices;
 #[path = "../hook_endpoint/mod.rs"]

@@ -1,6 +1,6 @@
 //! What clients send: messages, alone or in arrays.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{json::depth, limits::JSON_MAX_DEPTH};
@@ -27,27 +27,35 @@ pub enum Malformed {
 }
 
 /// A message from a client. What is not named here is passed over, as extensions may add anything.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
     /// What it is sent to; empty if it is absent.
     #[serde(default)]
     pub channel: String,
     /// Its id as it was written, to be written back the same: clients compare it with its type.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<Box<RawValue>>,
     /// The session that it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// Of a handshake: the transports that the client knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub supported_connection_types: Option<Vec<String>>,
     /// Of a connect: the transport that is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_type: Option<String>,
     /// Of a subscribe and an unsubscribe, as it was written; see [`Subscription`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subscription: Option<Box<RawValue>>,
     /// What is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
     /// Of extensions; see [`Message::ext`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ext: Option<Box<RawValue>>,
     /// Of a connect: how long it may be held.
+    #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<Box<RawValue>>,
 }
 
@@ -177,6 +185,8 @@ mod tests {
             assert_eq!(message.data.as_ref().unwrap().get(), "{\"x\":1}");
         }
         assert!(read("[]").unwrap().is_empty());
+        let written = serde_json::to_string(&read(one).unwrap()[0]).unwrap();
+        assert_eq!(written, "{\"channel\":\"/a\",\"id\":\"1\",\"data\":{\"x\":1}}", "as nodes pass it on");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use encke_proto::{
 use super::{
     NAME,
     connect::{self, Connect},
+    elsewhere::{Reached, find, reach},
     server::Server,
     session::Session,
     subscriptions::{subscribe, unsubscribe},
@@ -92,6 +93,23 @@ pub(super) async fn carry_out(
     outcome
 }
 
+/// Carries a message of a session out that came to another node: the replies.
+pub(super) async fn carry_out_of(
+    server: &Server,
+    session: &Arc<Session>,
+    message: &Message,
+    from: Option<IpAddr>,
+) -> Vec<Vec<u8>> {
+    let mut outcome = Outcome::default();
+    let Ok(channel) = Channel::parse(&message.channel) else { return Vec::new() };
+    let asks = Asks { server, message, from, received: server.app.now().wall, is_alone: false };
+    asks.of_session(Arc::clone(session), channel, &mut outcome).await;
+    if let Some(connect) = &outcome.connect {
+        outcome.reply(&connect::beside_stream(server, connect));
+    }
+    outcome.replies
+}
+
 async fn handshake(
     server: &Server,
     message: &Message,
@@ -162,23 +180,39 @@ struct Asks<'a> {
 
 impl Asks<'_> {
     async fn carry_out(&self, channel: Channel<'_>, outcome: &mut Outcome) {
-        let Self { server, message, .. } = *self;
-        let is_connect = message.channel == connect::CHANNEL;
-        let acknowledged = if is_connect { message.ext().batch() } else { None };
-        let session = match server.find(message.client_id.as_deref(), acknowledged, self.from).await {
-            Ok(Some(session)) => session,
-            Ok(None) => return outcome.reply(&self.unknown(channel)),
-            Err(Refused(refusal)) if is_connect => {
-                return outcome.reply(&connect::later(message, refusal.code, server.timeout_ms()));
+        let Self { server, message, from, .. } = *self;
+        let refused = if connect::is_for_here(message) {
+            let (client, acknowledged) = (message.client_id.as_deref(), message.ext().batch());
+            match find(server, client, acknowledged, from).await {
+                Ok(Some(session)) => return self.of_session(session, channel, outcome).await,
+                Ok(None) => None,
+                Err(refused) => Some(refused),
             }
-            Err(Refused(refusal)) => {
-                return outcome.reply(&self.failed(format!(
-                    "{}::{}",
-                    refusal.code.status(),
-                    refusal.code.as_str()
-                )));
+        } else {
+            match reach(server, message, from).await {
+                Ok(Reached::Here(changing)) => {
+                    return self.of_session(Arc::clone(&changing.0), channel, outcome).await;
+                }
+                Ok(Reached::Answered(replies)) => return outcome.replies.extend(replies),
+                Ok(Reached::Nowhere) => None,
+                Err(refused) => Some(refused),
             }
         };
+        let reply = match refused {
+            None => self.unknown(channel),
+            Some(Refused(refusal)) if message.channel == connect::CHANNEL => {
+                connect::later(message, refusal.code, server.timeout_ms())
+            }
+            Some(Refused(refusal)) => {
+                self.failed(format!("{}::{}", refusal.code.status(), refusal.code.as_str()))
+            }
+        };
+        outcome.reply(&reply);
+    }
+
+    /// Carries it out, with the session that it is of.
+    async fn of_session(&self, session: Arc<Session>, channel: Channel<'_>, outcome: &mut Outcome) {
+        let Self { server, message, .. } = *self;
         server.touch(&session);
         let reply = match channel {
             Channel::Meta(connect::CHANNEL) if outcome.connect.is_none() => {
@@ -198,6 +232,10 @@ impl Asks<'_> {
         let Self { server, message, .. } = *self;
         let connect = Connect::of(message, session, self.is_alone, self.received);
         if let Some(token) = &connect.token {
+            let Some(_changing) = connect.session.change() else {
+                let code = ErrorCode::EngineUnavailable;
+                return outcome.reply(&connect::later(message, code, server.timeout_ms()));
+            };
             let refreshed = match server.app.auth.know_fetching(token, server.app.now().wall).await {
                 Ok(fresh) => server.refresh(&connect.session, fresh).await,
                 Err(refusal) => Err(commands::token_refused(&server.app, self.from, NAME, refusal).into()),

@@ -75,6 +75,19 @@ impl Connect {
     }
 }
 
+/// Whether a message is a connect that is answered where it came, and not beside a stream, which may be at
+/// another node.
+pub(super) fn is_for_here(message: &Message) -> bool {
+    message.channel == CHANNEL && message.connection_type.as_deref() != Some(EVENT_SOURCE)
+}
+
+/// The reply to a connect beside a stream of events.
+pub(super) fn beside_stream(server: &Server, connect: &Connect) -> Reply {
+    server.touch(&connect.session);
+    connect.session.connect_beside_stream();
+    connect.asked.done_by_stream(server.timeout_ms(), server.app.now().wall)
+}
+
 impl Asked {
     /// That it is over, with the number of the batch that ends with it. It is to be held for `timeout_ms` the
     /// next time.

@@ -8,7 +8,7 @@ use encke_proto::{
     codec::bayeux::{self, array},
 };
 
-use super::{NAME, admission, connect, server::Server, session::Session};
+use super::{NAME, admission, connect, elsewhere::find, server::Server, session::Session};
 use crate::{
     admission::{Later, Verdict},
     http::{refusal::Refused, response::EVENT_STREAM},
@@ -27,7 +27,7 @@ pub(super) fn open(
 ) -> Verdict {
     let server = Arc::clone(server);
     Verdict::Later(Later::new(async move {
-        match server.find(Some(id.text().as_str()), None, from).await {
+        match find(&server, Some(id.text().as_str()), None, from).await {
             Ok(Some(session)) => admitted(&server, session, request_state),
             Ok(None) => {
                 let refusal = Refusal::new(ErrorCode::SessionUnknown, "there is no such session");

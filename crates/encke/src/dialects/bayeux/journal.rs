@@ -3,21 +3,13 @@
 //! is what entitles to speak for the session.
 
 use encke_engine::{Append, Mode, PageLimit, ReadFrom, SESSION_LOGS, Targets};
-use encke_proto::{
-    Body, ChannelName, ErrorCode, Grant, MessageId, SessionId, Time, TokenId, TokenInfo, UserId,
-};
+use encke_proto::{Body, ChannelName, ErrorCode, MessageId, SessionId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
 use sha2::{Digest, Sha256};
 
-use super::session::{Session, Snapshot};
-use crate::{
-    app::App,
-    auth::{Authenticated, Grants, Identity, SignedText},
-    config::Secret,
-    http::refusal::Refused,
-    random,
-};
+use super::{record::Record, session::Session};
+use crate::{app::App, auth::SignedText, config::Secret, http::refusal::Refused, random};
 
 /// What records are signed for.
 const PURPOSE: &str = "encke bayeux session";
@@ -37,26 +29,13 @@ pub(super) struct Journal {
 
 /// A record as it stands between its dots.
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct Written {
     /// The log that it is in: the id of the session is not to be read in it.
     log: String,
     /// The process that wrote it.
     writer: SessionId,
-    user: UserId,
-    /// When the token ends, in milliseconds since 1970.
-    ends: u64,
-    /// When the token was issued, and its id: what revocations look at.
-    issued_s: Option<u64>,
-    token: Option<TokenId>,
-    /// Left out when the token said nothing, which rules tell from a grant of nothing.
-    #[serde(default, skip_serializing_if = "Grant::is_unsaid")]
-    channels: Grant,
-    #[serde(default, skip_serializing_if = "Grant::is_unsaid")]
-    publish: Grant,
-    acks: bool,
-    retries: bool,
     #[serde(flatten)]
-    snapshot: Snapshot,
+    record: Record,
 }
 
 impl Journal {
@@ -73,22 +52,8 @@ impl Journal {
 
     /// Writes a session down. It is safe, as far as the engine's mode says, when this is over.
     pub(super) async fn write(&self, app: &App, session: &Session) -> Result<(), Refused> {
-        let Authenticated { identity, token } = Authenticated::clone(&session.owner());
-        let Grants { channels, publish } = (*identity.grants).clone();
-        let log = log(session.id);
-        let record = Record {
-            log: log.to_string(),
-            writer: self.writer,
-            user: identity.user,
-            ends: identity.expires.0,
-            issued_s: token.issued_s,
-            token: token.id,
-            channels,
-            publish,
-            acks: session.acks,
-            retries: session.retries,
-            snapshot: session.snapshot(),
-        };
+        let (log, record) = (log(session.id), Record::of(session, session.snapshot().acknowledged()));
+        let record = Written { log: log.to_string(), writer: self.writer, record };
         let text = self.signed.write(&record).ok_or_else(|| Refused::from(ErrorCode::Internal))?;
         let data = to_raw_value(&text).map_err(|_| Refused::from(ErrorCode::Internal))?;
         let time = app.now().wall;
@@ -109,23 +74,20 @@ impl Journal {
     /// Reads a session that was written down; none if there is none.
     pub(super) async fn read(&self, app: &App, id: SessionId) -> Result<Option<Session>, Refused> {
         let Some(record) = self.record(app, &log(id)).await? else { return Ok(None) };
-        let Record { user, ends, issued_s, token, channels, publish, acks, retries, snapshot, .. } = record;
-        let (grants, token) = (Grants { channels, publish }.into(), TokenInfo { issued_s, id: token });
-        let identity = Identity { user, grants, expires: Time(ends), by_cookie: false };
-        let owner = Authenticated { identity, token };
+        let (session, snapshot) = record.record.session(id);
         let skips = u64::try_from(random::pooled_bits()? % SKIPS_MAX).unwrap_or(0);
-        Ok(Some(Session::new(id, owner, acks, retries).restored(snapshot, skips)))
+        Ok(Some(session.restored(snapshot.skipping(skips))))
     }
 
     /// The last record in a log.
-    async fn record(&self, app: &App, log: &ChannelName) -> Result<Option<Record>, Refused> {
+    async fn record(&self, app: &App, log: &ChannelName) -> Result<Option<Written>, Refused> {
         let page = app.engine.read(log, ReadFrom::Before(u64::MAX), LAST).await?;
         let Some(Body::Data(data)) = page.entries.last().map(|entry| entry.message().body.clone()) else {
             return Ok(None);
         };
         let record = serde_json::from_str::<String>(data.get())
             .ok()
-            .and_then(|text| self.signed.read::<Record>(&text));
+            .and_then(|text| self.signed.read::<Written>(&text));
         Ok(record.filter(|record| record.log == log.as_str()))
     }
 
@@ -159,10 +121,11 @@ mod tests {
 
     use encke_engine::memory::MemoryEngine;
     use encke_hub::Start;
-    use encke_proto::{Epoch, Position, codec::bayeux::Pattern};
+    use encke_proto::{Epoch, Grant, Position, Time, TokenInfo, UserId, codec::bayeux::Pattern};
 
     use super::*;
     use crate::{
+        auth::{Authenticated, Grants, Identity},
         clock::TestClock,
         config::Config,
         publishing::publish_to,

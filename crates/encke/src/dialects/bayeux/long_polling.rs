@@ -11,7 +11,7 @@ use encke_proto::{
 use super::{
     NAME, admission,
     browsers::Held,
-    connect::{Asked, Connect},
+    connect::{self, Asked, Connect},
     server::Server,
     session::Session,
 };
@@ -70,9 +70,7 @@ pub(super) fn hold(
 ) -> Verdict {
     let timeout_ms = server.timeout_ms();
     if connect.has_stream {
-        server.touch(&connect.session);
-        connect.session.connect_beside_stream();
-        let reply = connect.asked.done_by_stream(timeout_ms, server.app.now().wall).json().into_bytes();
+        let reply = connect::beside_stream(server, &connect).json().into_bytes();
         let all = replies.into_iter().chain([reply]).collect();
         return answered(all, wrapping.callback.as_deref(), request_state, Vec::new());
     }

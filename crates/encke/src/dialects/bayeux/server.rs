@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use super::{
     browsers::Browsers,
+    fetches::Fetches,
     journal::Journal,
     session::{GoesOn, Session},
     sessions::{PARTS, Sessions, TooMany},
@@ -43,6 +44,7 @@ pub(super) struct Server {
     pub(super) app: Arc<App>,
     pub(super) admit: Admit,
     pub(super) browsers: Browsers,
+    pub(super) fetches: Fetches,
     sessions: Sessions,
     journal: Option<Journal>,
     /// For what is done beside the shards, whose threads have none; absent in tests of single parts.
@@ -55,7 +57,8 @@ impl Server {
         let journal = Journal::of(&app);
         let (sessions, browsers) = (Sessions::default(), Browsers::default());
         let runtime = Handle::try_current().ok();
-        let server = Arc::new(Self { app, admit, browsers, sessions, journal, runtime });
+        let fetches = Fetches::default();
+        let server = Arc::new(Self { app, admit, browsers, fetches, sessions, journal, runtime });
         if server.runtime.is_some() {
             let (stopping, supervisor) = (server.app.stopping.clone(), server.app.supervisor.clone());
             let work = Self::sweep(Arc::downgrade(&server));
@@ -89,51 +92,49 @@ impl Server {
 
     /// A session that is known here.
     pub(super) fn known(&self, client: Option<&str>) -> Option<Arc<Session>> {
-        let session = self.sessions.get(client?.parse().ok()?)?;
-        self.is_good(&session).then_some(session)
+        self.known_as(client?.parse().ok()?)
     }
 
-    /// A session that is known here, or was written down here or elsewhere: also in place of one whose client
-    /// was served elsewhere meanwhile. What is not known here is looked for as often as its address may ask,
-    /// and what is nowhere counts among its failures.
-    pub(super) async fn find(
-        &self,
-        client: Option<&str>,
-        acknowledged: Option<u64>,
-        from: Option<IpAddr>,
-    ) -> Result<Option<Arc<Session>>, Refused> {
-        if let Some(known) = self.known(client).filter(|session| !session.is_stale(acknowledged)) {
-            return Ok(Some(known));
-        }
-        let (limits, now) = (&self.app.rate_limits, self.app.now().wall);
-        from.map_or(Ok(()), |address| limits.request(address, now))?;
-        let found = self.restored(client, acknowledged).await?;
-        if found.is_none() {
-            from.map_or(Ok(()), |address| limits.unknown_session(address, now))?;
-        }
-        Ok(found)
+    pub(super) fn known_as(&self, id: SessionId) -> Option<Arc<Session>> {
+        self.sessions.get(id).filter(|session| !session.is_given() && self.is_good(session))
+    }
+
+    /// Counts that an address has a session looked for.
+    pub(super) fn count_look(&self, from: Option<IpAddr>) -> Result<(), Refused> {
+        let now = self.app.now().wall;
+        Ok(from.map_or(Ok(()), |address| self.app.rate_limits.request(address, now))?)
+    }
+
+    /// Counts that it was nowhere.
+    pub(super) fn count_unknown(&self, from: Option<IpAddr>) -> Result<(), Refused> {
+        let now = self.app.now().wall;
+        Ok(from.map_or(Ok(()), |address| self.app.rate_limits.unknown_session(address, now))?)
     }
 
     /// A session that was written down, or else the one that is known here.
-    async fn restored(
+    pub(super) async fn restored(
         &self,
-        client: Option<&str>,
+        id: SessionId,
         acknowledged: Option<u64>,
     ) -> Result<Option<Arc<Session>>, Refused> {
-        let (Some(journal), Some(id)) = (&self.journal, client.and_then(|client| client.parse().ok())) else {
-            return Ok(self.known(client));
-        };
-        let Some(session) = journal.read(&self.app, id).await? else { return Ok(self.known(client)) };
+        let Some(journal) = &self.journal else { return Ok(self.known_as(id)) };
+        let Some(session) = journal.read(&self.app, id).await? else { return Ok(self.known_as(id)) };
         // Another request of its client may have read it meanwhile.
-        if let Some(known) = self.known(client).filter(|session| !session.is_stale(acknowledged)) {
+        if let Some(known) = self.known_as(id).filter(|session| !session.is_stale(acknowledged)) {
             return Ok(Some(known));
         }
-        let session = Arc::new(session);
+        Ok(self.take_in(Arc::new(session)))
+    }
+
+    /// A session goes on here, if it is good.
+    pub(super) fn take_in(&self, session: Arc<Session>) -> Option<Arc<Session>> {
         self.touch(&session);
-        if !self.is_good(&session) || self.sessions.insert(Arc::clone(&session)).is_err() {
-            return Ok(None);
-        }
-        Ok(Some(session))
+        (self.is_good(&session) && self.sessions.insert(Arc::clone(&session)).is_ok()).then_some(session)
+    }
+
+    /// A session goes on at another node.
+    pub(super) fn leave(&self, session: &Session) {
+        self.sessions.remove(session.id);
     }
 
     /// Whether its time is not over, and its token has not ended and was not revoked: with a new one its
@@ -250,6 +251,9 @@ impl Server {
 
     /// A session was ended, and not by its client.
     pub(super) fn forget(self: &Arc<Self>, session: &Session) {
+        if session.is_given() {
+            return;
+        }
         self.sessions.remove(session.id);
         if self.journal_of(session).is_none() {
             return;
@@ -338,6 +342,8 @@ impl Server {
     fn write_on(self: &Arc<Self>, runtime: &Handle, session: &Arc<Session>) {
         let (server, session) = (Arc::clone(self), Arc::clone(session));
         runtime.spawn(async move {
+            // Another node writes it down otherwise, and has it when this is done.
+            let Some(_changing) = session.change() else { return };
             if let Err(Refused(refusal)) = server.write(&session).await {
                 tracing::warn!(error = %refusal.message, "a Bayeux session cannot be written down");
             }

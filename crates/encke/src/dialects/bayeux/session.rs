@@ -68,6 +68,20 @@ pub(super) struct State {
     pub(super) journal_ms: Option<u64>,
     /// What its client is told before its connection is closed: the answer to its disconnect.
     pub(super) last_words: Option<Vec<u8>>,
+    /// How many requests are changing it; see [`Session::change`].
+    changes: usize,
+    /// Whether it goes on at another node.
+    is_given: bool,
+}
+
+/// A change of a session that is under way. No other node has it as long as this lasts.
+#[derive(Debug)]
+pub(super) struct Changing(pub(super) Arc<Session>);
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.0.state().changes -= 1;
+    }
 }
 
 /// A subscription that was taken away.
@@ -91,15 +105,36 @@ pub(super) struct GoesOn {
     pub(super) resends: bool,
 }
 
-/// What is written down of a session. Former versions did not write all of it.
+/// How a session stands. Former versions did not write all of it down.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Snapshot {
     patterns: Vec<Pattern>,
+    logs: Vec<ChannelName>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lost: Vec<Lost>,
     base: Cursor,
+    #[serde(skip_serializing_if = "VecDeque::is_empty")]
+    sent: VecDeque<(u64, Cursor)>,
     batch: u64,
+    skips: u64,
+    connects: u64,
+}
+
+impl Snapshot {
+    /// As it is written down: what is not acknowledged yet is sent again, and told again.
+    pub(super) fn acknowledged(mut self) -> Self {
+        self.sent.clear();
+        for lost in &mut self.lost {
+            lost.told = lost.told.filter(|told| *told != UNNUMBERED);
+        }
+        self
+    }
+
+    /// Of a session that was written down and has connected before. `skips` is random.
+    pub(super) fn skipping(self, skips: u64) -> Self {
+        Self { skips, connects: 1, ..self }
+    }
 }
 
 impl Session {
@@ -117,18 +152,42 @@ impl Session {
         *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(owner);
     }
 
-    /// One that was written down. `skips` is random.
-    pub(super) fn restored(self, snapshot: Snapshot, skips: u64) -> Self {
-        let mut state = State { connects: 1, journal_ms: Some(0), skips, ..State::default() };
-        for pattern in &snapshot.patterns {
+    /// One that was written down, or comes from another node.
+    pub(super) fn restored(self, snapshot: Snapshot) -> Self {
+        let Snapshot { patterns, logs, lost, base, sent, batch, skips, connects } = snapshot;
+        let journal_ms = Some(0);
+        let mut state = State { logs, base, sent, batch, skips, connects, journal_ms, ..State::default() };
+        for pattern in &patterns {
             state.add(pattern);
         }
-        // What is told with no number may not have been heard.
-        let is_open = |lost: Lost| Lost { told: lost.told.filter(|told| *told != UNNUMBERED), ..lost };
-        state.lost = snapshot.lost.into_iter().map(is_open).collect();
-        state.base = snapshot.base;
-        state.batch = snapshot.batch;
+        state.lost = lost;
         Self { state: Mutex::new(state), ..self }
+    }
+
+    /// A change begins that takes a while; none if the session goes on at another node.
+    pub(super) fn change(self: &Arc<Self>) -> Option<Changing> {
+        let mut state = self.state();
+        if state.is_given {
+            return None;
+        }
+        state.changes += 1;
+        Some(Changing(Arc::clone(self)))
+    }
+
+    /// Whether it goes on at another node.
+    pub(super) fn is_given(&self) -> bool {
+        self.state().is_given
+    }
+
+    /// It goes on at another node, as it stands here and with the times that it has, which are `due_ms` and
+    /// `journal_ms` of its state. None while it changes.
+    pub(super) fn give(&self) -> Option<(Snapshot, u64, Option<u64>)> {
+        let mut state = self.state();
+        if state.is_given || state.changes > 0 {
+            return None;
+        }
+        state.is_given = true;
+        Some((state.snapshot(), state.due_ms, state.journal_ms.take()))
     }
 
     /// Nothing that changes it leaves it half changed, so one that has panicked leaves it as it was.
@@ -244,15 +303,9 @@ impl Session {
         state.patterns.iter().any(|pattern| pattern.fits(channel)) && !state.logs.iter().any(narrower)
     }
 
-    /// What is written down of it.
+    /// How it stands.
     pub(super) fn snapshot(&self) -> Snapshot {
-        let state = self.state();
-        Snapshot {
-            patterns: state.patterns.clone(),
-            lost: state.lost.clone(),
-            base: state.base.clone(),
-            batch: state.batch,
-        }
+        self.state().snapshot()
     }
 }
 
@@ -306,6 +359,19 @@ impl State {
     fn leave(&mut self, logs: &[ChannelName]) {
         let cursors = self.sent.iter_mut().map(|(_, at)| at).chain([&mut self.base]);
         cursors.for_each(|cursor| cursor.entries.retain(|(channel, _)| !logs.contains(channel)));
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            patterns: self.patterns.clone(),
+            logs: self.logs.clone(),
+            lost: self.lost.clone(),
+            base: self.base.clone(),
+            sent: self.sent.clone(),
+            batch: self.batch,
+            skips: self.skips,
+            connects: self.connects,
+        }
     }
 
     /// Where it begins in a log, if it stands nowhere in it yet.
@@ -403,12 +469,37 @@ mod tests {
     #[test]
     fn a_session_that_was_written_down_uses_no_number_of_another_node() {
         let snapshot = Snapshot { base: cursor(&[("/a", 3)]), batch: 7, ..Snapshot::default() };
-        let session = session(true).restored(snapshot, 100);
+        let session = session(true).restored(snapshot.skipping(100));
         assert!(session.is_stale(Some(9)), "its client has more than was written down");
         session.connect(Some(9));
         assert_eq!(session.sent(cursor(&[("/a", 4)])), 110);
         session.connect(Some(110));
         assert_eq!(session.sent(cursor(&[("/a", 4)])), 111);
+    }
+
+    #[test]
+    fn a_session_goes_on_at_one_other_node_as_it_stood() {
+        let session = Arc::new(session(true));
+        subscribe(&session, &["/a/*", "/a/b"]);
+        session.state().remove(&Pattern::parse("/a/*").unwrap());
+        session.state().journal_ms = Some(7);
+        session.connect(Some(0));
+        session.sent(cursor(&[("/a/**", 3)]));
+        let changing = session.change().unwrap();
+        assert!(session.give().is_none(), "it changes");
+        drop(changing);
+        session.state().due_ms = 5;
+        let (snapshot, due_ms, journal_ms) = session.give().unwrap();
+        assert_eq!((due_ms, journal_ms, session.state().journal_ms), (5, Some(7), None));
+        assert!(session.is_given() && session.change().is_none() && session.give().is_none());
+        let snapshot = serde_json::to_string(&snapshot).unwrap();
+        let there = Session::new(session.id, Authenticated::clone(&session.owner()), true, false);
+        let there = there.restored(serde_json::from_str(&snapshot).unwrap());
+        assert_eq!(there.state().logs, [name("/a/**")], "/a/b is read from there");
+        let goes_on = there.connect(Some(1));
+        assert_eq!((base(&goes_on), goes_on.is_first), (&cursor(&[("/a/**", 3)]), false));
+        assert!(!goes_on.resends, "what was sent there is acknowledged here");
+        assert_eq!(there.sent(cursor(&[("/a/**", 4)])), 2);
     }
 
     #[test]
