@@ -28,6 +28,8 @@ type Push struct {
 	Data any
 	// URL is the address of a page.
 	URL string
+	// Show is what the page is shown in: a frame of the receiver's page, unless it is "window".
+	Show string
 	// TTL is how long it may be delivered, in whole seconds; 0 is as long as the server keeps it.
 	TTL time.Duration
 	// ID is the idempotency key, up to 128 bytes: the same push under the same key is accepted once.
@@ -234,12 +236,13 @@ type pushBody struct {
 	To   any    `json:"to"`
 	Data any    `json:"data,omitempty"`
 	URL  string `json:"url,omitempty"`
+	Show string `json:"show,omitempty"`
 	TTL  int64  `json:"ttl_s,omitempty"`
 	ID   string `json:"id,omitempty"`
 }
 
 func (p Push) wire(key string) pushBody {
-	body := pushBody{To: p.To, Data: p.Data, URL: p.URL, TTL: int64(p.TTL / time.Second), ID: p.ID}
+	body := pushBody{To: p.To, Data: p.Data, URL: p.URL, Show: p.Show, TTL: int64(p.TTL / time.Second), ID: p.ID}
 	if body.ID == "" {
 		body.ID = key
 	}

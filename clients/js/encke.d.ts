@@ -81,6 +81,8 @@ export interface PageMessage extends MessageBase {
   type: 'page';
   /** An http or https address; the client hands over no other. */
   url: string;
+  /** The page wants a window of its own, such as one that forbids frames. */
+  show?: 'window';
 }
 
 export interface Gap {

@@ -22,7 +22,11 @@ interface PushOptions {
 }
 
 /** A push: data or a page for some users. */
-export type Push = PushOptions & ({ data: Json; url?: undefined } | { url: string; data?: undefined });
+export type Push = PushOptions & (
+  | { data: Json; url?: undefined; show?: undefined }
+  /** `show` is what the page is shown in: a frame of the receiver's page, unless it says `window`. */
+  | { url: string; data?: undefined; show?: 'frame' | 'window' }
+);
 
 /** A message for a channel. */
 export interface Message {

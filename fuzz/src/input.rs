@@ -3,7 +3,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use encke_proto::{
     Body, ChannelName, Close, CloseCode, CloseKey, Cursor, Entry, Epoch, Event, Gap, GapReason, Message,
-    MessageId, Open, Position, SessionId, Time, UserId, json,
+    MessageId, Open, Position, SessionId, Show, Time, UserId, WebPage, json,
 };
 use serde_json::{Value, value::RawValue};
 
@@ -74,7 +74,7 @@ pub struct AnyMessage {
     channel: String,
     position: (u64, u64),
     time: u64,
-    page: Option<String>,
+    page: Option<(String, bool)>,
     data: Json,
     from: Option<String>,
 }
@@ -83,7 +83,10 @@ impl AnyMessage {
     /// The entry of a log; none when its names or its data would have been refused.
     pub fn entry(&self) -> Option<Entry> {
         let body = match &self.page {
-            Some(url) => Body::Page(url.as_str().into()),
+            Some((url, in_window)) => {
+                let show = if *in_window { Show::Window } else { Show::Frame };
+                Body::Page(WebPage { url: url.as_str().into(), show })
+            }
             None => self.data.data()?,
         };
         let from = self.from.as_deref().map(UserId::new).transpose().ok()?;

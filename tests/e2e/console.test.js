@@ -159,6 +159,12 @@ describe('with 100,000 users', () => {
       await page.fill('#push-url', `https://example.com/${n}`);
       await says(page, '#url-check', words);
     }
+    // A page that forbids frames is pushed with a link that opens it.
+    await page.check('#push-window');
+    await page.click('#preview-button');
+    await page.waitForSelector('#push-preview a[target=_blank][href="https://example.com/3"]');
+    await page.click('#preview-button');
+    await page.uncheck('#push-window');
     // What is typed is checked when it is typed, and not letter by letter.
     const before = server.asked.length;
     await page.fill('#push-url', '');

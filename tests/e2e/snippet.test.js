@@ -133,3 +133,31 @@ test('a page that forbids frames is not taken for shown, and has a link', async 
   await server.receipt(id, 'carol', 'shown');
   await page.close();
 });
+
+test('a page for a window of its own is offered by a link, and shown when that is followed', async () => {
+  const { token } = await server.login('dave');
+  const { page } = await visit(
+    site.here,
+    `<div id="frame"></div><script type="module">
+      import { Encke, showPage } from '${server.url}/client.js';
+      const client = new Encke({ token: '${token}' });
+      client.on('page', (page) => showPage(document.querySelector('#frame'), page, { client, shown: 'loaded' }));
+      client.connect();
+    </script>`,
+  );
+  await server.held('dave');
+  const { id } = await server.push({ to: ['dave'], url: `${site.here}/framed-nowhere`, show: 'window' });
+  const link = page.getByRole('link', { name: `Open the page from ${new URL(site.here).host}` });
+  await link.waitFor();
+  assert.equal(await page.locator('iframe').count(), 0);
+  assert.equal((await server.receipts(id)).dave, 'delivered');
+  const window = page.waitForEvent('popup');
+  await link.click();
+  assert.equal((await window).url(), `${site.here}/framed-nowhere`);
+  await server.receipt(id, 'dave', 'shown');
+  // The next one stands in a frame again.
+  await server.push({ to: ['dave'], url: `${site.here}/shown`, show: 'frame' });
+  await page.waitForSelector('#frame iframe[src$="/shown"]');
+  assert.equal(await page.locator('#frame a').count(), 0);
+  await page.close();
+});

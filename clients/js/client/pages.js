@@ -24,7 +24,8 @@ export function safeUrl(url) {
 const loading = new WeakMap();
 
 /**
- * Shows a pushed page in a sandboxed frame, which takes the place of whatever the container holds.
+ * Shows a pushed page in a sandboxed frame, which takes the place of whatever the container holds. A page for a
+ * window of its own (`show` is `window`) is offered by a link there: browsers open windows for users only.
  *
  * The frame may run scripts, send forms and open windows; it can not navigate this page. A page of another
  * origin also gets `allow-same-origin`, which means that it keeps its own origin, and with it its cookies and
@@ -33,18 +34,19 @@ const loading = new WeakMap();
  * this origin would get round that, so an application whose origin serves what strangers wrote should pass
  * its own `sandbox`.
  *
- * @param {HTMLElement} container
- * @param {{url?: unknown, id?: string, channel?: string, offset?: number, epoch?: string, title?: string}}
- * message
  * A browser tells that a frame has finished loading, and not what is in it: a page that forbids frames, an
  * error page and a dead port load all the same. So a page counts as shown when it says so itself, by
- * `parent.postMessage({ encke: 'shown' }, '*')`, or when the application takes its loading for that.
+ * `parent.postMessage({ encke: 'shown' }, '*')`, or when the application takes its loading for that; and
+ * when the user follows the link.
  *
+ * @param {HTMLElement} container
+ * @param {{url?: unknown, show?: string, id?: string, channel?: string, offset?: number, epoch?: string,
+ * title?: string}} message
  * @param {{client?: import('../encke.js').Encke, shown?: 'told' | 'loaded', link?: string, sandbox?: string,
  * title?: string}} [options] with `client`, the page is acknowledged once it is shown and the tab is visible;
  * `shown` says by what it is; `link` is the text of a link to the page, for those that forbid frames
  * @returns {Promise<HTMLIFrameElement | null>} the frame when it has loaded; null when another page took its
- * place before that.
+ * place before that, and for a page that has none.
  */
 export async function showPage(container, message, options = {}) {
   const src = safeUrl(message.url);
@@ -62,11 +64,23 @@ export async function showPage(container, message, options = {}) {
     title: options.title ?? 'Page from ' + host,
     src,
   });
+  const link = Object.assign(document.createElement('a'), {
+    href: src, target: '_blank', rel: 'noopener noreferrer',
+    textContent: options.link ?? 'Open the page from ' + host,
+    // Who follows it has the page in a window of its own.
+    onclick: () => shown(),
+  });
+  const inWindow = message.show === 'window';
+  const content = inWindow ? link : frame;
   let shown = () => {
     shown = () => {};
     // A failed acknowledgement has been told to the client's `error` listeners already.
-    whenVisible(document, () => frame.isConnected && options.client?.shown(message).catch(() => {}));
+    whenVisible(document, () => content.isConnected && options.client?.shown(message).catch(() => {}));
   };
+  if (inWindow) {
+    container.replaceChildren(link);
+    return null;
+  }
   listen(frame, () => shown());
   return new Promise((resolve) => {
     loading.set(container, () => resolve(null));
@@ -76,14 +90,7 @@ export async function showPage(container, message, options = {}) {
       if (options.shown === 'loaded') shown();
     }, { once: true });
     container.replaceChildren(frame);
-    if (options.link)
-      container.append(
-        Object.assign(document.createElement('a'), {
-          href: src, target: '_blank', rel: 'noopener noreferrer', textContent: options.link,
-          // Who follows it has the page in a window of its own.
-          onclick: () => shown(),
-        }),
-      );
+    if (options.link) container.append(link);
   });
 }
 

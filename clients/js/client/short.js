@@ -42,8 +42,9 @@ export class ShortForm {
       offset,
       epoch: epoch || this.#epoch,
       time: new Date(time).toISOString(),
-      type: ['message', 'page'][kind],
-      [kind === 1 ? 'url' : 'data']: body,
+      type: ['message', 'page', 'page'][kind],
+      [kind > 0 ? 'url' : 'data']: body,
+      ...(kind === 2 && { show: 'window' }),
       ...(from && { from }),
       ...(trace && { traceparent: trace }),
     };

@@ -40,7 +40,8 @@ final class Client
 
     /**
      * Pushes data or a page to users, who get it at once or at their next login.
-     * @param array{to: list<string>|'all'|'online', url?: string, data?: mixed, ttl_s?: int, id?: string} $push
+     * @param array{to: list<string>|'all'|'online', url?: string, show?: 'frame'|'window', data?: mixed,
+     * ttl_s?: int, id?: string} $push `show` says what the page is shown in: a frame, unless it says `window`;
      * `id` is the idempotency key: the same push under the same key is accepted once
      * @return array{id: string, mode: string, accepted: int, online: list<string>, offline: list<string>}
      */

@@ -72,6 +72,8 @@ pub use listen_options::{Listen, Transport};
 pub use listing::{
     Channel, Channels, History, Matching, Page, Presence, PresentUser, Session, Sessions, User, Users,
 };
+/// In what a page is to be shown.
+pub use encke_proto::Show;
 pub use message::Message;
 pub use publish::{ChannelPosition, Publish, Published};
 pub use push::{

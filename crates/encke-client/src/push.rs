@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::Error;
+use crate::{Error, Show};
 
 /// Whom a push goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Push {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    show: Option<Show>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_s: Option<u64>,
@@ -44,7 +46,7 @@ pub struct Push {
 impl Push {
     /// A page: the receivers show this http or https URL.
     pub fn page(to: Target, url: impl Into<String>) -> Self {
-        Self { to, url: Some(url.into()), data: None, ttl_s: None, id: None }
+        Self { to, url: Some(url.into()), show: None, data: None, ttl_s: None, id: None }
     }
 
     /// A message with any JSON data.
@@ -53,7 +55,14 @@ impl Push {
     /// [`Error::Encode`] when the data does not serialise.
     pub fn data(to: Target, data: &impl Serialize) -> Result<Self, Error> {
         let data = serde_json::value::to_raw_value(data).map_err(Error::Encode)?;
-        Ok(Self { to, url: None, data: Some(data), ttl_s: None, id: None })
+        Ok(Self { to, url: None, show: None, data: Some(data), ttl_s: None, id: None })
+    }
+
+    /// In what receivers are to show the page; without, in a frame of theirs. The server refuses it beside data.
+    #[must_use]
+    pub fn show(mut self, show: Show) -> Self {
+        self.show = Some(show);
+        self
     }
 
     /// Not delivered after this many seconds. Without, the server's `push_ttl_s` (7 days) holds.
@@ -226,6 +235,11 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&page).unwrap(),
             r#"{"to":["alice"],"url":"https://x.example/","ttl_s":9,"id":"k"}"#
+        );
+        let window = Push::page(Target::All, "https://x.example/").show(Show::Window);
+        assert_eq!(
+            serde_json::to_string(&window).unwrap(),
+            r#"{"to":"all","url":"https://x.example/","show":"window"}"#
         );
         let data = Push::data(Target::All, &serde_json::json!({"a": 1})).unwrap();
         assert_eq!(serde_json::to_string(&data).unwrap(), r#"{"to":"all","data":{"a":1}}"#);

@@ -5,12 +5,14 @@ use encke_proto::{MessageId, Time};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Error, Message};
+use crate::{Error, Message, Show};
 
 /// The kind of a message with data.
 const DATA: u64 = 0;
 /// The kind of a page.
 const PAGE: u64 = 1;
+/// The kind of a page for a window of its own.
+const WINDOW: u64 = 2;
 
 /// What a connection was told that its messages leave out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,10 +60,11 @@ impl Told {
             time: Time(time).to_string(),
             kind: match kind {
                 DATA => "message".to_owned(),
-                PAGE => "page".to_owned(),
+                PAGE | WINDOW => "page".to_owned(),
                 newer => newer.to_string(),
             },
-            url: if kind == PAGE { Some(read(body)?) } else { None },
+            url: if matches!(kind, PAGE | WINDOW) { Some(read(body)?) } else { None },
+            show: (kind == WINDOW).then_some(Show::Window),
             data: (kind == DATA).then(|| body.to_owned()),
             from: match text(1) {
                 Some(from) => Some(from?),

@@ -63,7 +63,7 @@ pub enum AppendNow {
 /// The bytes that retention and page limits count: those of the body alone, without a content type.
 pub(crate) fn body_bytes(body: &Body) -> u64 {
     let bytes = match body {
-        Body::Page(url) => url.len(),
+        Body::Page(page) => page.url.len(),
         Body::Data(json) => json.get().len(),
         Body::Bytes(typed) => typed.bytes().len(),
     };

@@ -3,7 +3,7 @@
 
 use std::hash::Hasher as _;
 
-use encke_proto::Body;
+use encke_proto::{Body, Show, WebPage};
 use siphasher::sip::SipHasher13;
 
 /// An idempotency key with the publisher's scope in front, so that two publishers never share one.
@@ -34,7 +34,8 @@ impl Key {
         let mut all = SipHasher13::new();
         named.into_iter().for_each(|target| all.write(&target.to_le_bytes()));
         let body = match body {
-            Body::Page(url) => hash(b'p', url.as_bytes()),
+            Body::Page(WebPage { url, show: Show::Frame }) => hash(b'p', url.as_bytes()),
+            Body::Page(WebPage { url, show: Show::Window }) => hash(b'w', url.as_bytes()),
             Body::Data(json) => hash(b'd', json.get().as_bytes()),
             Body::Bytes(typed) => hash(b'c', typed.content_type().as_bytes()) ^ hash(b'b', typed.bytes()),
         };

@@ -33,6 +33,7 @@ mod revocation;
 mod time;
 mod trace_context;
 mod typed_bytes;
+mod web_page;
 
 pub use channel_pattern::{ChannelPattern, ChannelPatternError};
 pub use channel_rules::{Action, Caller, ChannelRule, ChannelRules, Who};
@@ -60,3 +61,4 @@ pub use revocation::{Revocation, TokenId, TokenInfo};
 pub use time::Time;
 pub use trace_context::{NotATraceparent, TraceContext};
 pub use typed_bytes::{NotAContentType, TypedBytes, check_content_type};
+pub use web_page::{Show, WebPage};

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::{ChannelName, JsonText, MessageId, Position, Time, TraceContext, TypedBytes, UserId};
+use crate::{ChannelName, JsonText, MessageId, Position, Time, TraceContext, TypedBytes, UserId, WebPage};
 
 /// What a message asks of its receiver.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// Show the page at this address: http or https, checked when it was pushed.
-    Page(Arc<str>),
+    /// Show this page.
+    Page(WebPage),
     /// Any JSON, compact: it holds no line break.
     Data(JsonText),
     /// Bytes with a content type, kept as they were sent. No HTTP endpoint takes them yet.

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::{Body, ChannelName, Epoch, JsonText, Message, MessageId, Offset, Time, TraceContext, UserId};
+use crate::{Body, ChannelName, Epoch, JsonText, Message, MessageId, Offset, Show, Time, TraceContext, UserId};
 
 /// A message, as its receivers read it.
 #[derive(Clone, Debug, Serialize)]
@@ -30,6 +30,10 @@ pub struct MessageJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, required = false))]
     pub url: Option<&'a str>,
+    /// In what to show it, if that is no frame. Only of type `page`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    pub show: Option<Show>,
     /// Any JSON. Only of type `message`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value, required = false))]
@@ -58,8 +62,8 @@ pub enum MessageType {
 
 impl<'a> From<&'a Message> for MessageJson<'a> {
     fn from(message: &'a Message) -> Self {
-        let (r#type, url, data) = match &message.body {
-            Body::Page(url) => (MessageType::Page, Some(&**url), None),
+        let (r#type, page, data) = match &message.body {
+            Body::Page(page) => (MessageType::Page, Some(page), None),
             Body::Data(data) => (MessageType::Message, None, Some(data)),
             Body::Bytes(typed) => (MessageType::Message, None, Some(typed.json())),
         };
@@ -70,7 +74,8 @@ impl<'a> From<&'a Message> for MessageJson<'a> {
             epoch: message.position.epoch,
             time: message.time,
             r#type,
-            url,
+            url: page.map(|page| &*page.url),
+            show: page.map(|page| page.show).filter(|show| *show != Show::Frame),
             data,
             from: message.from.as_ref(),
             traceparent: message.trace.as_deref(),
@@ -87,7 +92,7 @@ mod tests {
     use super::*;
     use crate::{
         Close, CloseCode, CloseKey, Cursor, Entry, Expiring, Gap, GapReason, Position, SessionId, TypedBytes,
-        Unsubscribed, UnsubscribedReason, codec::poll, json,
+        Unsubscribed, UnsubscribedReason, WebPage, codec::poll, json,
     };
 
     fn message(body: Body, from: Option<&str>) -> Message {
@@ -111,7 +116,8 @@ mod tests {
             message(data("null"), None),
             Message { trace: Some(Box::new(trace)), ..message(data("7"), Some("bob")) },
             message(data("{\"x\":[1,2.50,\"\u{2029}\"]}"), Some("bob")),
-            message(Body::Page(Arc::from("https://x.example/?a=\"b\"")), None),
+            message(Body::Page("https://x.example/?a=\"b\"".into()), None),
+            message(Body::Page(WebPage { url: "https://x.example/".into(), show: Show::Window }), None),
             message(Body::Bytes(Arc::new(TypedBytes::new("a/b; c=\"d\"", *b"\0\n\xff").unwrap())), None),
         ]
     }

@@ -277,10 +277,11 @@ function onPage(from, message) {
 function show(from, message) {
   current = message;
   const loaded = showPage(at('page'), message, { client: from, shown: 'loaded' });
-  const frame = at('page').firstElementChild;
-  frame.id = 'page-frame';
-  frame.dataset.message = message.id;
-  at('page').setAttribute('aria-busy', 'true');
+  // A frame, or a link to a page that wants a window of its own.
+  const content = at('page').firstElementChild;
+  content.id = message.show === 'window' ? 'page-link' : 'page-frame';
+  content.dataset.message = message.id;
+  at('page').setAttribute('aria-busy', String(message.show !== 'window'));
   loaded.then((shown) => {
     if (!shown) return;
     shown.dataset.loaded = '';

@@ -45,12 +45,13 @@ class AsyncClient:
         to: Sequence[str],
         *,
         url: str | None = None,
+        show: str | None = None,
         data: Any = ABSENT,
         ttl_s: int | None = None,
         id: str | None = None,
     ) -> Pushed:
         """See `encke.Client.push`."""
-        return await self._send(calls.push(Push(to, url, data, ttl_s, id)))
+        return await self._send(calls.push(Push(to, url, show, data, ttl_s, id)))
 
     async def push_many(self, pushes: Iterable[Push]) -> list[Accepted | ApiError]:
         """See `encke.Client.push_many`."""

@@ -173,7 +173,7 @@ def line(body: Any) -> bytes:
 
 
 def push_body(one: Push, default_key: str | None) -> dict[str, Any]:
-    body = given(to=one.to, url=one.url, ttl_s=one.ttl_s, id=one.id or default_key)
+    body = given(to=one.to, url=one.url, show=one.show, ttl_s=one.ttl_s, id=one.id or default_key)
     if one.data is not ABSENT:
         body["data"] = one.data
     return body

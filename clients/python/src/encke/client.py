@@ -63,13 +63,15 @@ class Client:
         to: Sequence[str],
         *,
         url: str | None = None,
+        show: str | None = None,
         data: Any = ABSENT,
         ttl_s: int | None = None,
         id: str | None = None,
     ) -> Pushed:
         """Pushes data, or the page at `url`, to users (or `ALL`, or `ONLINE`), who get it at once or at their
-        next login. `id` is the idempotency key: the same push under the same key is accepted once."""
-        return self._send(calls.push(Push(to, url, data, ttl_s, id)))
+        next login. `show` may be "window", for a page that forbids frames. `id` is the idempotency key: the
+        same push under the same key is accepted once."""
+        return self._send(calls.push(Push(to, url, show, data, ttl_s, id)))
 
     def push_many(self, pushes: Iterable[Push]) -> list[Accepted | ApiError]:
         """Up to 1,000 pushes in one request. The results are in their order; an error is the result of its

@@ -27,6 +27,8 @@ class Push:
     #: Users, or `ALL`, or `ONLINE`.
     to: Sequence[str]
     url: str | None = None
+    #: What the page is shown in: a "frame" of the receiver's page, unless it says "window".
+    show: str | None = None
     data: Any = ABSENT
     #: It is not delivered after so many seconds.
     ttl_s: int | None = None

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use encke_proto::{Body, ChannelName, Time, TraceContext};
+use encke_proto::{Body, ChannelName, Show, Time, TraceContext, WebPage};
 
 use super::{
     Bed,
@@ -20,7 +20,10 @@ pub(super) async fn what_was_appended_is_read_back_as_it_was(bed: &dyn Bed) {
             ..to_channel("a")
         },
         Append {
-            body: Body::Page("https://example.com/?a=b&c=%20#d".into()),
+            body: Body::Page(WebPage {
+                url: "https://example.com/?a=b&c=%20#d".into(),
+                show: Show::Window,
+            }),
             expires: Some(Time(NOON.0 + 999)),
             ..to_channel("a")
         },

@@ -238,7 +238,12 @@ fn message_value(record: &str, message: &MessageRecord, names: &HashMap<LogId, S
     });
     let Some(fields) = value.as_object_mut() else { return value };
     match &message.body {
-        Some(encke_proto::Body::Page(url)) => drop(fields.insert("url".into(), (**url).into())),
+        Some(encke_proto::Body::Page(page)) => {
+            fields.insert("url".into(), (*page.url).into());
+            if let Some(show) = page.show.said() {
+                fields.insert("show".into(), show.into());
+            }
+        }
         Some(encke_proto::Body::Data(data)) => {
             fields.insert("data".into(), serde_json::from_str(data.get()).unwrap_or(Value::Null));
         }

@@ -31,7 +31,11 @@ const PIECES_AT_ONCE: usize = 2;
 #[derive(Serialize, Deserialize)]
 struct Intent {
     push: bool,
+    /// Whether the body is a page for a frame.
     page: bool,
+    /// Whether the body is a page for a window of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    window: bool,
     from: Option<UserId>,
     /// `traceparent`, if it belongs to a trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,10 +68,11 @@ type Piece = Vec<(ChannelName, usize)>;
 impl Intent {
     fn of(message: &Message, pieces: usize) -> Self {
         let said = &message.said;
-        let base64 = matches!(said.body, encke_proto::Body::Bytes(_));
+        let base64 = said.kind() == 'b';
         Self {
             push: message.push,
-            page: matches!(said.body, encke_proto::Body::Page(_)),
+            page: said.kind() == 'p',
+            window: said.kind() == 'w',
             from: said.from.clone(),
             trace: said.trace.as_ref().map(ToString::to_string),
             time: said.time.0,
@@ -83,10 +88,11 @@ impl Intent {
     }
 
     fn said(&self, id: &MessageId) -> Result<Said, Fault> {
-        let body = match (self.base64, self.page) {
-            (true, _) => STANDARD.decode(&self.body).ok().and_then(|bytes| record::body("b", &bytes)),
-            (false, true) => record::body("p", self.body.as_bytes()),
-            (false, false) => record::body("d", self.body.as_bytes()),
+        let body = if self.base64 {
+            STANDARD.decode(&self.body).ok().and_then(|bytes| record::body("b", &bytes))
+        } else {
+            let kind = if self.window { "w" } else if self.page { "p" } else { "d" };
+            record::body(kind, self.body.as_bytes())
         };
         let body = body.ok_or_else(|| Fault::damaged("a message that is to be stored is not understood"))?;
         Ok(Said {

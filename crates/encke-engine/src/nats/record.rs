@@ -8,8 +8,8 @@ use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use encke_proto::{
-    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Time, TraceContext,
-    TypedBytes, UserId,
+    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Show, Time,
+    TraceContext, TypedBytes, UserId, WebPage,
 };
 use serde_json::value::RawValue;
 
@@ -158,9 +158,19 @@ impl Said {
         body_bytes(&self.body)
     }
 
+    /// What kind of body it has, as a stream names it; [`body`] reads it.
+    pub(super) fn kind(&self) -> char {
+        match &self.body {
+            Body::Page(WebPage { show: Show::Frame, .. }) => 'p',
+            Body::Page(WebPage { show: Show::Window, .. }) => 'w',
+            Body::Data(_) => 'd',
+            Body::Bytes(_) => 'b',
+        }
+    }
+
     pub(super) fn payload(&self) -> Bytes {
         match &self.body {
-            Body::Page(url) => Bytes::copy_from_slice(url.as_bytes()),
+            Body::Page(page) => Bytes::copy_from_slice(page.url.as_bytes()),
             Body::Data(json) => Bytes::copy_from_slice(json.get().as_bytes()),
             // A line with their content type stands before bytes.
             Body::Bytes(typed) => {
@@ -232,9 +242,7 @@ fn put_as(
     let mut head = String::with_capacity(120);
     let kind = match said {
         None => note,
-        Some((Said { body: Body::Page(_), .. }, _)) => 'p',
-        Some((Said { body: Body::Data(_), .. }, _)) => 'd',
-        Some((Said { body: Body::Bytes(_), .. }, _)) => 'b',
+        Some((said, _)) => said.kind(),
     };
     let Extent { epoch, head: newest, tail, bytes, trimmed_bytes, forks, back, retractions, metadata } =
         extent;
@@ -326,6 +334,7 @@ pub(super) fn body(kind: &str, payload: &[u8]) -> Option<Body> {
     let text = || std::str::from_utf8(payload).ok();
     Some(match kind {
         "p" => Body::Page(text()?.into()),
+        "w" => Body::Page(WebPage { url: text()?.into(), show: Show::Window }),
         "d" => Body::Data(RawValue::from_string(text()?.to_owned()).ok()?.into()),
         "b" => {
             let end = payload.iter().position(|byte| *byte == b'\n')?;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use encke_proto::{Body, ChannelName, Message, Position, Time, TypedBytes, UserId};
+use encke_proto::{Body, ChannelName, Message, Position, Show, Time, TypedBytes, UserId, WebPage};
 use serde_json::value::RawValue;
 
 use crate::{Append, EngineError, append::body_bytes};
@@ -16,7 +16,8 @@ fn damaged(what: &str) -> EngineError {
 
 pub(super) fn write(append: &Append) -> Vec<u8> {
     let (kind, content_type, body) = match &append.body {
-        Body::Page(url) => ('p', "", url.as_bytes()),
+        Body::Page(WebPage { url, show: Show::Frame }) => ('p', "", url.as_bytes()),
+        Body::Page(WebPage { url, show: Show::Window }) => ('w', "", url.as_bytes()),
         Body::Data(json) => ('d', "", json.get().as_bytes()),
         Body::Bytes(typed) => ('b', typed.content_type(), typed.bytes()),
     };
@@ -63,6 +64,7 @@ pub(super) fn read(row: &[u8], channel: &ChannelName, position: Position) -> Res
     let text = || std::str::from_utf8(body).map_err(|_| damaged("no UTF-8"));
     let body = match kind {
         "p" => Body::Page(text()?.into()),
+        "w" => Body::Page(WebPage { url: text()?.into(), show: Show::Window }),
         "d" => {
             let json = RawValue::from_string(text()?.to_owned()).map_err(|_| damaged("no JSON"))?;
             Body::Data(json.into())

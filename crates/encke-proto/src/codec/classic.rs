@@ -71,7 +71,7 @@ impl fmt::Display for Written {
 #[must_use]
 pub fn msg(entry: &Entry) -> Cow<'_, str> {
     match &entry.message().body {
-        Body::Page(url) => Cow::Borrowed(url),
+        Body::Page(page) => Cow::Borrowed(&page.url),
         Body::Data(json) => match serde_json::from_str::<String>(json.get()) {
             Ok(text) => Cow::Owned(text),
             Err(_) => Cow::Borrowed(json.get()),

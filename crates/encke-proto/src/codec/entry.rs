@@ -8,7 +8,7 @@ use std::sync::{
 
 use super::ws::{deflate, frame};
 use crate::{
-    Body, Message,
+    Body, Message, WebPage,
     json::{end_in_one_line, push_string},
 };
 
@@ -137,7 +137,7 @@ impl Entry {
     #[must_use]
     pub fn weight(&self) -> usize {
         let body = match &self.message.body {
-            Body::Page(url) => url.len(),
+            Body::Page(page) => page.url.len(),
             Body::Data(json) => json.get().len(),
             Body::Bytes(typed) => typed.bytes().len(),
         };
@@ -148,7 +148,7 @@ impl Entry {
 /// About how many bytes an event takes.
 fn room(message: &Message) -> usize {
     let body = match &message.body {
-        Body::Page(url) => url.len(),
+        Body::Page(page) => page.url.len(),
         Body::Data(json) => json.get().len(),
         // As JSON, in base64.
         Body::Bytes(typed) => typed.bytes().len() * 4 / 3,
@@ -171,9 +171,12 @@ fn encode(out: &mut Vec<u8>, message: &Message) {
     out.extend_from_slice(b"\",\"time\":\"");
     out.extend_from_slice(&message.time.text());
     match &message.body {
-        Body::Page(url) => {
+        Body::Page(WebPage { url, show }) => {
             out.extend_from_slice(b"\",\"type\":\"page\",\"url\":");
             push_string(out, url);
+            if let Some(show) = show.said() {
+                [",\"show\":\"", show, "\""].iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+            }
         }
         Body::Data(json) => {
             out.extend_from_slice(b"\",\"type\":\"message\",\"data\":");

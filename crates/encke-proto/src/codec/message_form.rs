@@ -86,7 +86,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::{Body, ChannelName, Message, MessageId, Position, Time, UserId};
+    use crate::{Body, ChannelName, Message, MessageId, Position, Show, Time, UserId, WebPage};
 
     /// A message as it is kept in `tests/vectors/short.json`: in the long form, and in the short one for who
     /// was told this epoch.
@@ -106,6 +106,8 @@ mod tests {
         epoch: Epoch,
         time: Time,
         url: Option<String>,
+        #[serde(default)]
+        show: Show,
         data: Option<Box<RawValue>>,
         from: Option<String>,
         traceparent: Option<String>,
@@ -123,7 +125,10 @@ mod tests {
             channel: ChannelName::any(&long.channel).unwrap(),
             position: Position { epoch: long.epoch, offset: long.offset },
             time: long.time,
-            body: long.url.map_or_else(|| Body::Data(data.into()), |url| Body::Page(url.into())),
+            body: match long.url {
+                Some(url) => Body::Page(WebPage { url: url.into(), show: long.show }),
+                None => Body::Data(data.into()),
+            },
             from: long.from.map(|user| UserId::new(&user).unwrap()),
             expires: None,
             trace: long.traceparent.map(|text| Box::new(text.parse().unwrap())),

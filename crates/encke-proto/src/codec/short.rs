@@ -2,7 +2,7 @@
 //! `docs/PROTOCOL.md` has its elements. Who is told what is for the transports to say.
 
 use crate::{
-    Body, Message,
+    Body, Message, Show, WebPage,
     json::{end_in_one_line, push_string},
 };
 
@@ -16,7 +16,12 @@ pub(super) fn encode(out: &mut Vec<u8>, message: &Message, with_epoch: bool) {
     push_beginning(out, message, is_own);
     push_body(out, &message.body);
     let mut tail = Tail { out, left_out: 0 };
-    tail.push(matches!(message.body, Body::Page(_)).then_some(|out: &mut Vec<u8>| out.push(b'1')));
+    let kind = match &message.body {
+        Body::Page(WebPage { show: Show::Frame, .. }) => Some(b'1'),
+        Body::Page(WebPage { show: Show::Window, .. }) => Some(b'2'),
+        Body::Data(_) | Body::Bytes(_) => None,
+    };
+    tail.push(kind.map(|kind| move |out: &mut Vec<u8>| out.push(kind)));
     tail.push(message.from.as_ref().map(|user| |out: &mut Vec<u8>| push_string(out, user.as_str())));
     tail.push(with_epoch.then_some(|out: &mut Vec<u8>| {
         out.push(b'"');
@@ -58,7 +63,7 @@ fn push_beginning(out: &mut Vec<u8>, message: &Message, is_own: bool) {
 
 fn push_body(out: &mut Vec<u8>, body: &Body) {
     match body {
-        Body::Page(url) => push_string(out, url),
+        Body::Page(page) => push_string(out, &page.url),
         Body::Data(json) => {
             out.reserve(ROOM + json.get().len());
             out.extend_from_slice(json.get().as_bytes());

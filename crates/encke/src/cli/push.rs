@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::message::MessageArgs;
 use super::server::ApiArgs;
 use super::{CliError, output, output::OutputArgs};
-use encke_client::{Api, Page, Push, ReceiptState, Target};
+use encke_client::{Api, Page, Push, ReceiptState, Show, Target};
 
 /// How often receipts are asked for: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -36,6 +36,10 @@ pub(crate) struct Args {
     /// A page for them to show: http or https
     #[arg(long)]
     url: Option<String>,
+    /// In what they are to show the page: in a frame of theirs, or in a window of its own, for pages that
+    /// forbid frames (`encke check-url` tells)
+    #[arg(long, value_name = "WHERE", value_parser = show, requires = "url")]
+    show: Option<Show>,
     #[command(flatten)]
     message: MessageArgs,
     /// Push what comes on the standard input: a push a line, as JSON in the form of POST /api/push, such as
@@ -74,6 +78,13 @@ fn user(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn show(text: &str) -> Result<Show, String> {
+    [Show::Frame, Show::Window]
+        .into_iter()
+        .find(|show| show.name() == text)
+        .ok_or_else(|| "either frame or window".to_owned())
+}
+
 pub(crate) async fn run(args: Args) -> Result<(), CliError> {
     if args.stream {
         return super::push_stream::run(&args.server.api()?).await;
@@ -87,6 +98,9 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
         (Some(url), _) => Push::page(target, url),
         (None, data) => Push::data(target, &data)?,
     };
+    if let Some(show) = args.show {
+        push = push.show(show);
+    }
     if let Some(ttl) = args.ttl {
         push = push.ttl_s(ttl);
     }

@@ -39,10 +39,10 @@ impl Note {
         let until = ends.plus_seconds(RECEIPTS_KEPT_S);
         let (id, time) = (append.id.clone(), append.time);
         let (url, data, cut) = match &append.body {
-            Body::Page(url) if url.len() > URL_MAX_BYTES => {
-                (Some(beginning(url, URL_MAX_BYTES).into()), None, true)
+            Body::Page(page) if page.url.len() > URL_MAX_BYTES => {
+                (Some(beginning(&page.url, URL_MAX_BYTES).into()), None, true)
             }
-            Body::Page(url) => (Some(Arc::clone(url)), None, false),
+            Body::Page(page) => (Some(Arc::clone(&page.url)), None, false),
             Body::Data(data) if data.get().len() > DATA_MAX_BYTES => {
                 let text = to_raw_value(beginning(data.get(), DATA_MAX_BYTES));
                 (None, text.ok().map(JsonText::from), true)

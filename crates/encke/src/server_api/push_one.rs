@@ -9,7 +9,7 @@ use std::{
 
 use encke_engine::{Append, AppendNow, Appended, EngineError, Key, Targets};
 use encke_proto::{
-    Body, ErrorCode, MessageId, NameError, PageUrl, PlainJson, UserId, json, limits::PUSH_MAX_TARGETS,
+    Body, ErrorCode, MessageId, NameError, PageUrl, PlainJson, Show, UserId, WebPage, json, limits::PUSH_MAX_TARGETS,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -43,6 +43,9 @@ pub(crate) struct Push {
     to: To,
     /// The page to show: http or https. Either this…
     url: Option<String>,
+    /// In what receivers are to show the page: in a frame of theirs, as if nothing is said, or in a window of
+    /// its own, for pages that forbid frames. Only beside `url`.
+    show: Option<Show>,
     /// …or any JSON, at most 32 deep.
     #[serde(default, deserialize_with = "body::compact")]
     #[schema(value_type = Option<serde_json::Value>)]
@@ -60,7 +63,7 @@ impl Push {
     /// once. None leaves it to the deserializer, which reads the same where this reads anything.
     pub(crate) fn read_plain(body: &[u8]) -> Option<Self> {
         let mut json = PlainJson::of(std::str::from_utf8(body).ok()?);
-        let (mut to, mut url, mut data, mut ttl_s, mut id) = (None, None, None, None, None);
+        let (mut to, mut url, mut show, mut data, mut ttl_s, mut id) = (None, None, None, None, None, None);
         let mut begins = json.takes(b'{');
         while begins || json.takes(b',') {
             begins = false;
@@ -68,6 +71,7 @@ impl Push {
             let is_new = match name {
                 "to" => to.replace(plain_names(&mut json)?).is_none(),
                 "url" => url.replace(json.string()?.to_owned()).is_none(),
+                "show" => show.replace(plain_show(json.string()?)?).is_none(),
                 "data" => data.replace(Ok(json.compact()?)).is_none(),
                 "ttl_s" => ttl_s.replace(json.whole_number()?).is_none(),
                 "id" => id.replace(json.string()?.to_owned()).is_none(),
@@ -76,7 +80,7 @@ impl Push {
             is_new.then_some(())?;
         }
         (json.takes(b'}') && json.is_at_end()).then_some(())?;
-        Some(Self { to: To::Users(to?), url, data, ttl_s, id })
+        Some(Self { to: To::Users(to?), url, show, data, ttl_s, id })
     }
 
     /// Whether it is for so many that a shard must not do it within a turn.
@@ -134,6 +138,11 @@ fn plain_names(json: &mut PlainJson<'_>) -> Option<Vec<Named>> {
         names.push(Named(UserId::new(json.string()?)));
     }
     json.takes(b']').then_some(names)
+}
+
+/// What a page is to be shown in, by its name.
+fn plain_show(name: &str) -> Option<Show> {
+    [Show::Frame, Show::Window].into_iter().find(|show| show.name() == name)
 }
 
 const TO: &str = "`to` has to be a list of users, \"all\" or \"online\"";
@@ -340,7 +349,7 @@ impl Checked {
 /// Looks at all of a push that can be judged without asking anything else.
 pub(crate) fn check(app: &App, push: Push) -> Result<Checked, Refused> {
     let span = app.tracer.get().and_then(|tracer| tracer.begin("push"));
-    let body = body_of(app, push.url.as_deref(), push.data)?;
+    let body = body_of(app, push.url.as_deref(), push.show, push.data)?;
     let key = validation::key("api:push", push.id.as_deref())?;
     let ttl_s = push.ttl_s.unwrap_or(app.config.push_ttl_s);
     if !(1..=TTL_MAX_S).contains(&ttl_s) {
@@ -434,14 +443,20 @@ impl Underway {
     }
 }
 
-fn body_of(app: &App, url: Option<&str>, data: Option<body::Published>) -> Result<Body, Refused> {
-    match (url, data) {
-        (Some(url), None) => {
+fn body_of(
+    app: &App,
+    url: Option<&str>,
+    show: Option<Show>,
+    data: Option<body::Published>,
+) -> Result<Body, Refused> {
+    match (url, show, data) {
+        (Some(url), show, None) => {
             let page = PageUrl::parse(url)?;
             app.config.url_allow_list.check(&page)?;
-            Ok(Body::Page(page.to_shared()))
+            Ok(Body::Page(WebPage { url: page.to_shared(), show: show.unwrap_or_default() }))
         }
-        (None, Some(data)) => Ok(Body::Data(data?)),
+        (None, None, Some(data)) => Ok(Body::Data(data?)),
+        (None, Some(_), _) => Err(Refused::bad("`show` is for pages: send `url` beside it")),
         _ => Err(Refused::bad("send either `url` or `data`")),
     }
 }

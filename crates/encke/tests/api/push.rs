@@ -30,6 +30,29 @@ fn a_push_says_who_was_online() {
 }
 
 #[test]
+fn a_page_may_want_a_window_of_its_own() {
+    let world = World::new();
+    let url = "https://pages.example/shop/1";
+    let shown = |mut body: Value| {
+        body["to"] = json!(["alice"]);
+        body["url"] = json!(url);
+        push(&world, body).ok();
+        let polled = world.poll("alice", "hold_s=0");
+        let message = polled["messages"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!((&message["type"], &message["url"]), (&json!("page"), &json!(url)));
+        message.get("show").cloned()
+    };
+    assert_eq!(shown(json!({})), None);
+    assert_eq!(shown(json!({"show": "window"})), Some(json!("window")));
+    assert_eq!(shown(json!({"show": "frame"})), None);
+    // A repeat under the same key is the same push only if it is shown in the same way.
+    push(&world, json!({"to": ["bob"], "url": url, "show": "window", "id": "k"})).ok();
+    push(&world, json!({"to": ["bob"], "url": url, "show": "window", "id": "k"})).ok();
+    let other = push(&world, json!({"to": ["bob"], "url": url, "id": "k"}));
+    assert_eq!(other.code(), (409, "key_reused".to_owned()));
+}
+
+#[test]
 fn a_push_goes_to_all_users_or_to_those_who_are_online() {
     let world = World::new();
     assert_eq!(push(&world, json!({"to": "online", "data": 1})).ok()["accepted"], 0);
@@ -65,6 +88,8 @@ fn a_push_that_is_not_right_is_refused() {
     for (body, code, status) in [
         (json!({"to": ["alice"]}), "bad_request", 400),
         (json!({"to": ["alice"], "data": 1, "url": "https://pages.example/shop"}), "bad_request", 400),
+        (json!({"to": ["alice"], "data": 1, "show": "window"}), "bad_request", 400),
+        (json!({"to": ["alice"], "url": "https://pages.example/shop", "show": "tab"}), "bad_request", 400),
         (json!({"to": [], "data": 1}), "bad_request", 400),
         (json!({"to": "everybody", "data": 1}), "bad_request", 400),
         (json!({"to": 7, "data": 1}), "bad_request", 400),

@@ -5,7 +5,7 @@ import { at, make } from './dom.js';
 /** Seconds in the units of the form. */
 const UNITS = { seconds: 1, minutes: 60, hours: 3600, days: 86_400 };
 
-/** @typedef {{url?: string, data?: unknown, ttl_s?: number}} Payload */
+/** @typedef {{url?: string, show?: 'window', data?: unknown, ttl_s?: number}} Payload */
 
 /** Reads the form. @returns {{payload: Payload, text: string} | {wrong: string}} */
 export function readPayload() {
@@ -17,6 +17,7 @@ export function readPayload() {
     // The server has the last word; this only spares a round trip.
     if (safeUrl(text) === null) return { wrong: 'The address has to begin with http:// or https://.' };
     payload.url = text;
+    if (at('push-window').checked) payload.show = 'window';
   } else {
     text = at('push-data').value.trim();
     if (text === '') return { wrong: 'Write a message first.' };
@@ -48,6 +49,11 @@ export function preview(place, payload) {
     place.replaceChildren(make('pre', {}, JSON.stringify(payload.data, null, 2)));
     return;
   }
+  if (payload.show === 'window') {
+    const link = make('a', { href: payload.url, target: '_blank', rel: 'noopener noreferrer' }, payload.url);
+    place.replaceChildren(link);
+    return;
+  }
   const isForeign = new URL(payload.url).origin !== location.origin;
   const frame = make('iframe', {
     sandbox: `allow-scripts allow-forms${isForeign ? ' allow-same-origin' : ''}`,
@@ -55,6 +61,6 @@ export function preview(place, payload) {
     title: `Preview of ${payload.url}`,
     src: payload.url,
   });
-  const note = 'A page that stays blank here may forbid frames, or not be there.';
+  const note = 'A page that stays blank here may forbid frames, for which users need a link, or not be there.';
   place.replaceChildren(frame, make('p', { class: 'hint' }, note));
 }

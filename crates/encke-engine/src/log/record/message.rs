@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use encke_proto::{Body, MessageId, Offset, Time, TraceContext, TypedBytes, UserId};
+use encke_proto::{Body, MessageId, Offset, Show, Time, TraceContext, TypedBytes, UserId, WebPage};
 use serde_json::value::RawValue;
 
 use super::{
@@ -39,6 +39,8 @@ mod body_kind {
     pub(super) const PAGE: u8 = 0;
     pub(super) const DATA: u8 = 1;
     pub(super) const BYTES: u8 = 2;
+    /// A page for a window of its own.
+    pub(super) const WINDOW: u8 = 3;
 }
 
 /// An idempotency key with its stamp: how much time had gone by, see [`crate::passed::Passed`].
@@ -131,7 +133,8 @@ impl MessageRecord {
 
     fn encode_body(&self, out: &mut Vec<u8>) {
         let (kind, bytes) = match &self.body {
-            Some(Body::Page(url)) => (body_kind::PAGE, url.as_bytes()),
+            Some(Body::Page(WebPage { url, show: Show::Frame })) => (body_kind::PAGE, url.as_bytes()),
+            Some(Body::Page(WebPage { url, show: Show::Window })) => (body_kind::WINDOW, url.as_bytes()),
             Some(Body::Data(json)) => (body_kind::DATA, json.get().as_bytes()),
             Some(Body::Bytes(typed)) => (body_kind::BYTES, typed.bytes()),
             None => (body_kind::PAGE, &[][..]),
@@ -222,6 +225,7 @@ fn read_body(kind: u8, content_type: &str, bytes: &[u8]) -> Result<Body, Malform
     let text = || std::str::from_utf8(bytes).map_err(|_| Malformed("a body in UTF-8"));
     match kind {
         body_kind::PAGE => Ok(Body::Page(text()?.into())),
+        body_kind::WINDOW => Ok(Body::Page(WebPage { url: text()?.into(), show: Show::Window })),
         body_kind::DATA => {
             let json = RawValue::from_string(text()?.to_owned()).map_err(|_| Malformed("a body in JSON"))?;
             Ok(Body::Data(json.into()))

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::channel::is_glob;
 use crate::{
-    Body, JsonText, Message,
+    Body, JsonText, Message, WebPage,
     json::{one_line, push_string},
 };
 
@@ -34,7 +34,7 @@ pub fn event(message: &Message) -> Vec<u8> {
         },
         Body::Data(json) => member(channel, json.get()),
         Body::Bytes(typed) => member(channel, typed.json().get()),
-        Body::Page(url) => member(channel, &string(url)),
+        Body::Page(page) => member(channel, &string(&page.url)),
     };
     one_line(json).into_bytes()
 }
@@ -69,7 +69,10 @@ fn member(channel: &str, data: &str) -> String {
 fn pushed(id: &str, body: &Body) -> String {
     let data = |json: &JsonText| format!("{{\"id\":\"{id}\",\"type\":\"message\",\"data\":{}}}", json.get());
     let what = match body {
-        Body::Page(url) => format!("{{\"id\":\"{id}\",\"type\":\"page\",\"url\":{}}}", string(url)),
+        Body::Page(WebPage { url, show }) => {
+            let show = show.said().map_or(String::new(), |show| format!(",\"show\":\"{show}\""));
+            format!("{{\"id\":\"{id}\",\"type\":\"page\",\"url\":{}{show}}}", string(url))
+        }
         Body::Data(json) => data(json),
         Body::Bytes(typed) => data(typed.json()),
     };

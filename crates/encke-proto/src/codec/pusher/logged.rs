@@ -11,7 +11,7 @@ use super::{
     name::channel_of,
     outgoing::{frame, frame_of},
 };
-use crate::{Body, Message, json::one_line, json::push_string};
+use crate::{Body, Message, WebPage, json::one_line, json::push_string};
 
 /// The name of the event for what is published without one.
 const PLAIN: &str = "message";
@@ -87,9 +87,11 @@ pub fn frame_text(message: &Message) -> Option<String> {
             None => frame(PLAIN, channel, json.get()),
         },
         Body::Bytes(typed) => frame(PLAIN, channel, typed.json().get()),
-        Body::Page(url) => {
+        Body::Page(WebPage { url, show }) => {
             let mut data = b"{\"url\":".to_vec();
             push_string(&mut data, url);
+            let show = show.said().map_or(String::new(), |show| format!(",\"show\":\"{show}\""));
+            data.extend_from_slice(show.as_bytes());
             data.push(b'}');
             frame(PLAIN, channel, &String::from_utf8(data).unwrap_or_default())
         }
@@ -114,7 +116,7 @@ pub fn cached(message: &Message) -> Option<(String, String)> {
             None => json.get().to_owned(),
         },
         Body::Bytes(typed) => typed.json().get().to_owned(),
-        Body::Page(url) => url.to_string(),
+        Body::Page(page) => page.url.to_string(),
     };
     Some((frame_text(message)?, data))
 }
