@@ -63,6 +63,9 @@ impl Hub {
         match channel.log.append(entry, &self.config) {
             Appended::Nothing => {}
             Appended::Grown => {
+                if channel.members.len() > 1 {
+                    entry.note_shared();
+                }
                 if !std::mem::replace(&mut channel.warm, true) {
                     self.warm.push(key);
                 }

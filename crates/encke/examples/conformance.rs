@@ -7,7 +7,7 @@
 use std::{error::Error, io};
 
 use encke::{
-    config::{Config, EngineUrl, Secret},
+    config::{Config, EngineUrl, Secret, WebsocketCompression},
     wire::wire,
 };
 use encke_proto::UserId;
@@ -29,7 +29,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         token_secret: Some(Secret::new("s".repeat(32))),
         // The suite counts every frame, and does not expect a question in the midst of its largest messages.
         heartbeat_s: 120,
-        websocket_compression: true,
+        websocket_compression: WebsocketCompression::All,
+        websocket_compression_min_bytes: 1,
         ..Config::default()
     };
     let server = wire(config).await?;

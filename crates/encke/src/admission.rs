@@ -16,7 +16,7 @@ use crate::{
     hooks::Decisions,
     rate_limits::RateLimits,
     stopping::Stopping,
-    transports::{ConnectionState, RequestState, Transport},
+    transports::{CompressionPolicy, ConnectionState, RequestState, Transport},
 };
 
 pub use commands::{Answering, Asked, CommandHandler, Identified, Reply};
@@ -136,8 +136,8 @@ pub struct Admit {
     pub stopping: Stopping,
     /// How long a poll waits at most, in seconds.
     pub hold_s: u64,
-    /// Whether messages over WebSocket may be compressed.
-    pub compression: bool,
+    /// Which messages over WebSocket are compressed.
+    pub compression: CompressionPolicy,
     /// What the application decides, if it decides anything.
     pub decisions: Option<Arc<Decisions>>,
 }

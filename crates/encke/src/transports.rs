@@ -5,6 +5,7 @@
 //! through its [`TransportContext`], and appends bytes to it. What a dialect has to keep of a connection
 //! stands in its [`ConnectionState`].
 
+mod compression_policy;
 mod context;
 mod duplex;
 mod one_answer;
@@ -19,6 +20,7 @@ use std::{any::Any, fmt};
 use encke_hub::Ending;
 use encke_proto::Refusal;
 
+pub use compression_policy::CompressionPolicy;
 pub use context::{HoldKind, RequestState, TransportContext};
 pub use duplex::{Duplex, Kept, MESSAGE_WITHIN_MS};
 pub use one_answer::{AnswerForm, OneAnswer};

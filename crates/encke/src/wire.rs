@@ -20,7 +20,7 @@ use crate::{
     bounds_reload::{RetentionReload, UserBoundsReload},
     clock::{Clock, SystemClock},
     cluster::{Bounds, Inbox, Nodes, node_inbox},
-    config::Config,
+    config::{Config, WebsocketCompression},
     connection::{ConnectionLimit, ConnectionLimits, ListenerRole, RESERVED_MAX, TrustedProxies},
     dialects::Registry,
     engines::{self, OpenError, Opening},
@@ -45,6 +45,7 @@ use crate::{
     },
     stats::Stats,
     traces::Tracer,
+    transports::CompressionPolicy,
 };
 
 mod addresses;
@@ -401,7 +402,11 @@ fn admit(app: &App, config: &Config) -> Admit {
         rate_limits: Arc::clone(&app.rate_limits),
         stopping: app.stopping.clone(),
         hold_s: config.hold_s,
-        compression: config.websocket_compression,
+        compression: CompressionPolicy {
+            is_offered: config.websocket_compression != WebsocketCompression::Off,
+            shared_only: config.websocket_compression == WebsocketCompression::Shared,
+            min_bytes: bound(config.websocket_compression_min_bytes),
+        },
         decisions: app.decisions.clone(),
     }
 }

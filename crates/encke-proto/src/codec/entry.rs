@@ -19,6 +19,8 @@ pub struct Entry {
     message: Message,
     /// Whether the event was written once without being kept.
     written: AtomicBool,
+    /// Whether it is known to have several receivers.
+    is_shared: AtomicBool,
     event: OnceLock<Box<str>>,
     ws: OnceLock<Box<[u8]>>,
     ws_compressed: OnceLock<Option<Box<[u8]>>>,
@@ -45,6 +47,7 @@ impl Entry {
         Self {
             message,
             written: AtomicBool::new(false),
+            is_shared: AtomicBool::new(false),
             event: OnceLock::new(),
             ws: OnceLock::new(),
             ws_compressed: OnceLock::new(),
@@ -86,6 +89,20 @@ impl Entry {
     /// not worth keeping.
     pub(super) fn is_for_one(&self) -> bool {
         self.message.channel.is_own() && !self.written.swap(true, Ordering::Relaxed)
+    }
+
+    /// Takes note that several connections receive it, so that what costs more to make once may pay.
+    pub fn note_shared(&self) {
+        // Most of those who say so are not the first.
+        if !self.is_shared() {
+            self.is_shared.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether several connections are known to receive it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
     }
 
     /// The members of the message's JSON object and its closing brace, without the opening one and without

@@ -45,12 +45,13 @@ mod slow;
 mod traces;
 mod unknown;
 mod url_checks;
+mod websocket_compression;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use encke_engine::RetentionTable;
-use encke_proto::limits::SESSION_MAX_CHANNELS;
+use encke_proto::limits::{BODY_MAX_BYTES, SESSION_MAX_CHANNELS};
 use encke_proto::{AllowList, ChannelName};
 use serde::Deserialize;
 
@@ -87,6 +88,7 @@ pub use slow::{Slow, SlowPolicy};
 pub use traces::Traces;
 pub(crate) use unknown::unknown_variables;
 pub use url_checks::UrlChecks;
+pub use websocket_compression::WebsocketCompression;
 
 /// For how long browsers are told to use https alone, unless something else is said: a year, in seconds.
 const HSTS_S: u64 = YEAR_S;
@@ -227,9 +229,12 @@ settings! {
         /// How many channels a user may make in an hour on a node, by publishing to names that no message was
         /// published to before; 0 lets clients make none.
         max_new_channels_per_hour: u64 = 1_000 => number(0, 1_000_000).reloads();
-        /// Whether messages over WebSocket are compressed for clients that offer it (RFC 7692), each by
-        /// itself: saves bandwidth, costs time.
-        websocket_compression: bool = false => switch();
+        /// Which messages over WebSocket are compressed for clients that offer it (RFC 7692), each by itself:
+        /// `shared`, those that several connections receive, once for all of them; `all`, which costs time
+        /// for each message to one; or none (`off`).
+        websocket_compression: WebsocketCompression = "shared" => word(&["off", "shared", "all"]);
+        /// How long a message is at least that is compressed, in bytes.
+        websocket_compression_min_bytes: u64 = 256 => number(1, BODY_MAX_BYTES as u64);
         /// How many event loops; 0 is one for each core.
         workers: u64 = 0 => number(0, WORKERS_MAX as u64);
         /// What is logged: a level (error, warn, info, debug, trace) or directives such as

@@ -109,6 +109,7 @@ mod tests {
         auth::Authenticator,
         config::{Config, Secret},
         stopping::Stopping,
+        transports::CompressionPolicy,
     };
 
     /// An address whose requests are not decided on here.
@@ -138,7 +139,7 @@ mod tests {
             stopping: Stopping::default(),
             hold_s: 25,
             rate_limits: Arc::default(),
-            compression: false,
+            compression: CompressionPolicy::default(),
             decisions: None,
         };
         let all = [

@@ -272,6 +272,7 @@ mod tests {
         config::{Config, Secret},
         connection::ConnectionLimit,
         shards::{Shards, mailbox},
+        transports::CompressionPolicy,
     };
 
     const TIMEOUT: Timeouts =
@@ -295,7 +296,7 @@ mod tests {
             stopping: app.stopping.clone(),
             hold_s: 25,
             rate_limits: Arc::default(),
-            compression: false,
+            compression: CompressionPolicy::default(),
             decisions: None,
         };
         let slow = get(async || {

@@ -228,6 +228,7 @@ impl Shard {
             origins: parts.admit.auth.origins().clone(),
             heartbeat_s: parts.timeouts.heartbeat_ms / 1000,
             close_keys: parts.admit.auth.close_keys().clone(),
+            compression: parts.admit.compression,
         };
         Ok(Self {
             site,

@@ -1,5 +1,6 @@
 //! What a transport may say of the server, the same for all connections of a shard.
 
+use super::CompressionPolicy;
 use crate::auth::{CloseKeys, Origins};
 
 /// What a transport may say of the server.
@@ -11,4 +12,6 @@ pub struct Site {
     pub heartbeat_s: u64,
     /// The keys by which pages end their sessions.
     pub close_keys: CloseKeys,
+    /// Which messages over WebSocket are compressed.
+    pub compression: CompressionPolicy,
 }

@@ -1,5 +1,6 @@
 //! WebSockets.
 
+use encke::config::WebsocketCompression;
 use encke_hub::CloseTarget;
 use encke_proto::{Close, CloseCode};
 
@@ -472,12 +473,15 @@ fn a_client_that_ends_its_side_is_gone() {
 
 #[test]
 fn messages_are_compressed_for_those_who_can_when_the_site_wants_it() {
+    use WebsocketCompression::{All, Off, Shared};
     let text = format!("\"{}\"", "again and ".repeat(50));
     for (wanted, offer, answer, compressed) in [
-        (true, "permessage-deflate; client_max_window_bits", true, true),
-        (true, "permessage-deflate; server_max_window_bits=8", true, false),
-        (true, "permessage-bzip2", false, false),
-        (false, "permessage-deflate", false, false),
+        (All, "permessage-deflate; client_max_window_bits", true, true),
+        (All, "permessage-deflate; server_max_window_bits=8", true, false),
+        (All, "permessage-bzip2", false, false),
+        // A push to one connection alone.
+        (Shared, "permessage-deflate", true, false),
+        (Off, "permessage-deflate", false, false),
     ] {
         let mut world = World::with(|config| config.websocket_compression = wanted);
         let mut wire = world.connect();
@@ -510,6 +514,32 @@ fn messages_are_compressed_for_those_who_can_when_the_site_wants_it() {
             assert_eq!(wire.closed().0, 1009, "a small frame that swells");
         } else {
             assert_eq!(wire.closed().0, 1002);
+        }
+    }
+}
+
+#[test]
+fn what_several_receive_is_compressed_once_unless_it_is_short() {
+    let mut world = World::with(|config| config.workers = 1);
+    let offer = format!("{KEY}\r\nSec-WebSocket-Extensions: permessage-deflate");
+    let open = |world: &World, user: &str, of: &str| {
+        let mut wire = world.connect();
+        wire.send(&world.ws_head(user, of).replace(KEY, &offer));
+        assert!(wire.until("\r\n\r\n").contains("permessage-deflate"));
+        assert_eq!(wire.on_bytes()["event"], "open");
+        wire
+    };
+    let (mut first, mut second) = (open(&world, "alice", "channels=news"), open(&world, "bob", "channels=news"));
+    let mut alone = open(&world, "carol", "channels=quiet");
+    let long = format!("\"{}\"", "again and ".repeat(50));
+    for (channel, data, wires, is_compressed) in [
+        ("news", &*long, vec![&mut first, &mut second], true),
+        ("news", "\"short\"", vec![&mut first, &mut second], false),
+        ("quiet", &*long, vec![&mut alone], false),
+    ] {
+        world.publish(channel, data);
+        for wire in wires {
+            assert_eq!(wire.frame().0, if is_compressed { 0xc1 } else { 0x81 }, "{channel} {data}");
         }
     }
 }

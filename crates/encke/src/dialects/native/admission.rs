@@ -103,7 +103,7 @@ impl NativeEndpoint {
         let granted = granted(auth.access(), &identity, query.session, &query.channels, &start)?;
         let (user, token_ends) = (identity.user.clone(), identity.expires);
         let state = opening.map(|opening| {
-            let compression = opening.compression.filter(|_| self.admit.compression);
+            let compression = opening.compression.filter(|_| self.admit.compression.is_offered);
             Box::new(ConnectionState::Duplex(Duplex::new(Some(identity), opening.accept, compression)))
         });
         let fresh = of_ticket.filter(|_| query.session.is_none());

@@ -41,8 +41,10 @@ impl<M: Messages> Spoken for Events<M> {
     fn message(context: &mut TransportContext<'_>, entry: &Entry) {
         let form = M::form(context);
         let compression = context.duplex.as_ref().and_then(|duplex| duplex.compression);
-        let fits = compression.is_some_and(|compression| compression.fits(form.json(entry).len()));
-        match if fits { form.ws_frame_compressed(entry) } else { None } {
+        let policy = context.site.compression;
+        let compresses =
+            compression.is_some_and(|agreed| policy.compresses(entry, form.json(entry).len(), agreed));
+        match if compresses { form.ws_frame_compressed(entry) } else { None } {
             Some(compressed) => context.out.extend_from_slice(compressed),
             None => form.push_ws_frame(context.out, entry),
         }

@@ -41,7 +41,7 @@ use crate::{
     shards::{
         Arrival, Counts, EngineRequest, HyperBody, Mailbox, Resting, Sink, StreamListener, body_sink, mailbox,
     },
-    transports::RequestState,
+    transports::{CompressionPolicy, RequestState},
 };
 
 mod stalled;
@@ -322,7 +322,7 @@ fn admit(app: &App) -> Admit {
         auth: Arc::clone(&app.auth),
         stopping: app.stopping.clone(),
         hold_s: 25,
-        compression: false,
+        compression: CompressionPolicy::default(),
         decisions: None,
         rate_limits: Arc::default(),
     }
