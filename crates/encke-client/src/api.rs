@@ -148,6 +148,16 @@ impl Api {
         self.http.get(&format!("/api/push/{}", segment(push)?), &query).await
     }
 
+    /// As [`Api::receipts`], with the devices of each user. A page has at most 100 users then.
+    ///
+    /// # Errors
+    /// `push_unknown` among what the server refuses, and not being able to reach it.
+    pub async fn receipts_by_device(&self, push: &str, page: &Page) -> Result<Receipts, Error> {
+        let mut query = page.query();
+        query.add("devices", "true");
+        self.http.get(&format!("/api/push/{}", segment(push)?), &query).await
+    }
+
     /// Which pushes were accepted, by whatever key and node, the newest first.
     ///
     /// # Errors

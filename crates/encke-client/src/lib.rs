@@ -64,6 +64,8 @@ mod url_checked;
 
 pub use api::{Api, CloseTarget, RevokeTarget};
 pub use client::{Client, Login};
+/// In what a page is to be shown.
+pub use encke_proto::Show;
 pub use error::Error;
 pub use event::{Close, Event, Expiring, Gap, Lost, Open, Unsubscribed};
 pub use hooks::{EndpointFailure, HookDecisions, HookEvents, HooksStatus, WebhookEvents};
@@ -72,12 +74,11 @@ pub use listen_options::{Listen, Transport};
 pub use listing::{
     Channel, Channels, History, Matching, Page, Presence, PresentUser, Session, Sessions, User, Users,
 };
-/// In what a page is to be shown.
-pub use encke_proto::Show;
 pub use message::Message;
 pub use publish::{ChannelPosition, Publish, Published};
 pub use push::{
-    Accepted, PastPush, PastPushes, Push, Receipt, ReceiptState, ReceiptTotals, Receipts, Target,
+    Accepted, DeviceReceipt, PastPush, PastPushes, Push, Receipt, ReceiptState, ReceiptTotals, Receipts,
+    Target,
 };
 pub use push_many::AcceptedOne;
 pub use push_stream::{PushResults, PushSender, PushStream};

@@ -111,6 +111,20 @@ pub struct Receipt {
     pub state: ReceiptState,
     /// When it came to this state: RFC 3339, UTC.
     pub time: String,
+    /// The user's devices whose places the server keeps, if they were asked for
+    /// ([`Api::receipts_by_device`](crate::Api::receipts_by_device)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices: Option<Vec<DeviceReceipt>>,
+}
+
+/// How far a push has come with one device of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeviceReceipt {
+    /// The device, as it calls itself.
+    pub device: String,
+    /// `delivered`, up to a second late, or `queued`; as with the user where it is `expired` or `cancelled`.
+    pub state: ReceiptState,
 }
 
 /// The states of a receipt.

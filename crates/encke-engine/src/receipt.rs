@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use encke_proto::{Position, Time, UserId};
+use encke_proto::{Offset, Position, Time, UserId};
 
 /// How far a push has come with one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +61,8 @@ pub struct Mark {
 pub struct Receipt {
     /// The user.
     pub user: UserId,
+    /// The push's place in the user's own log.
+    pub offset: Offset,
     /// How far it has come.
     pub state: ReceiptState,
     /// Since when.

@@ -81,7 +81,7 @@ async fn answers(engine: &dyn Engine) -> Vec<String> {
         for entry in &page.entries {
             let message = entry.message();
             let body = match &message.body {
-                Body::Page(url) => format!("page {url}"),
+                Body::Page(page) => format!("page {}", page.url),
                 Body::Data(json) => format!("data {}", json.get()),
                 Body::Bytes(typed) => format!("bytes {}", typed.json()),
             };

@@ -4,7 +4,9 @@
 
 use serde::Serialize;
 
-use crate::{Body, ChannelName, Epoch, JsonText, Message, MessageId, Offset, Show, Time, TraceContext, UserId};
+use crate::{
+    Body, ChannelName, Epoch, JsonText, Message, MessageId, Offset, Show, Time, TraceContext, UserId,
+};
 
 /// A message, as its receivers read it.
 #[derive(Clone, Debug, Serialize)]

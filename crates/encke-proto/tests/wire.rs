@@ -1,8 +1,6 @@
 //! What clients see of a message, in each wire format.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use encke_proto::{
     Body, ChannelName, Close, CloseCode, CloseKey, Cursor, Entry, Epoch, Event, Gap, GapReason, Message,
     MessageId, Open, Position, SessionId, Time, UserId, codec, json,
@@ -46,7 +44,7 @@ fn a_message_is_one_line_of_json_with_all_its_members() {
 #[test]
 fn a_page_has_a_url_and_no_data() {
     let value: Value =
-        serde_json::from_str(entry(Body::Page(Arc::from("http://example.com/?a=\"")), None).event_json())
+        serde_json::from_str(entry(Body::Page("http://example.com/?a=\"".into()), None).event_json())
             .unwrap();
     assert_eq!((&value["type"], &value["url"]), (&json!("page"), &json!("http://example.com/?a=\"")));
     assert!(value.get("data").is_none() && value.get("from").is_none());

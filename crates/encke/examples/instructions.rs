@@ -169,7 +169,7 @@ impl World {
             stopping: app.stopping.clone(),
             hold_s: config.hold_s,
             rate_limits: Arc::default(),
-            compression: false,
+            compression: encke::transports::CompressionPolicy::default(),
             decisions: None,
         };
         let shard = Shard::new(Parts {

@@ -5,7 +5,7 @@ use encke_engine::{
     Append, DEVICE_LOG_MESSAGES, DEVICE_LOGS, Engine, EngineError, PageLimit, ReadFrom, Targets,
 };
 use encke_proto::{
-    Body, ChannelName, DeviceName, Epoch, MessageId, Position, Time, UserId, limits::USER_MAX_DEVICES,
+    Body, ChannelName, DeviceName, Epoch, MessageId, Offset, Position, Time, UserId, limits::USER_MAX_DEVICES,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
@@ -15,6 +15,9 @@ use crate::random;
 
 /// All that is kept of a log.
 const ALL: PageLimit = PageLimit { messages: DEVICE_LOG_MESSAGES as usize, bytes: 1 << 20 };
+
+/// The end of a log.
+const ONE: PageLimit = PageLimit { messages: 1, bytes: 1 };
 
 /// How far each device of a user has got: at most [`USER_MAX_DEVICES`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +103,30 @@ pub async fn read(engine: &dyn Engine, user: &UserId) -> Result<DevicePlaces, En
     }
     places.let_go();
     Ok(places)
+}
+
+/// The devices of a user, each with whether it has got as far as this place in the user's own log. What has
+/// not been written yet, within the last second, does not count.
+///
+/// # Errors
+/// Those of the engine.
+pub async fn reached(
+    engine: &dyn Engine,
+    user: &UserId,
+    offset: Offset,
+) -> Result<Vec<(DeviceName, bool)>, EngineError> {
+    let places = read(engine, user).await?;
+    if places.0.is_empty() {
+        return Ok(Vec::new());
+    }
+    // The log may have begun a new epoch since a device was here.
+    let end = engine.read(&user.channel(), ReadFrom::Before(u64::MAX), ONE).await?;
+    let reached = |place: DevicePlace| {
+        let at = Position { epoch: Epoch(place.epoch), offset: place.offset };
+        let is_there = end.lineage.carry(at, end.epoch).is_some_and(|at| at.offset >= offset);
+        (place.device, is_there)
+    };
+    Ok(places.0.into_iter().map(reached).collect())
 }
 
 /// Writes down how far devices of a user have got. Of a user who is not known any more nothing is kept.

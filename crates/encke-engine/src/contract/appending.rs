@@ -20,10 +20,7 @@ pub(super) async fn what_was_appended_is_read_back_as_it_was(bed: &dyn Bed) {
             ..to_channel("a")
         },
         Append {
-            body: Body::Page(WebPage {
-                url: "https://example.com/?a=b&c=%20#d".into(),
-                show: Show::Window,
-            }),
+            body: Body::Page(WebPage { url: "https://example.com/?a=b&c=%20#d".into(), show: Show::Window }),
             expires: Some(Time(NOON.0 + 999)),
             ..to_channel("a")
         },

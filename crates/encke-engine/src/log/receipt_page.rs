@@ -43,7 +43,7 @@ pub(super) fn receipts(
     let one = |(user, log, offset): (UserId, LogId, Offset)| {
         let steps = state.log(log).map_or(&[][..], |log| log.steps());
         let (state, at) = receipt(steps, offset, message.time, message.expires, now);
-        Receipt { user, state, at }
+        Receipt { user, offset, state, at }
     };
     Ok(Some(users.into_iter().map(one).collect()))
 }

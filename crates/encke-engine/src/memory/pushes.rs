@@ -207,11 +207,12 @@ impl Pushes {
         let all = push.receipts.all();
         let begin = after.map_or(0, |after| all.partition_point(|held| held.user <= *after));
         let receipts = all[begin..].iter().filter(|held| is_kept(&held.user, held.offset)).take(limit);
-        let receipts = receipts.map(|held| match push.expires {
-            Some(end) if held.state == ReceiptState::Queued && end <= now => {
-                Receipt { user: held.user.clone(), state: ReceiptState::Expired, at: end }
-            }
-            _ => Receipt { user: held.user.clone(), state: held.state, at: held.at },
+        let receipts = receipts.map(|held| {
+            let (state, at) = match push.expires {
+                Some(end) if held.state == ReceiptState::Queued && end <= now => (ReceiptState::Expired, end),
+                _ => (held.state, held.at),
+            };
+            Receipt { user: held.user.clone(), offset: held.offset, state, at }
         });
         Some(receipts.collect())
     }

@@ -91,7 +91,13 @@ impl Intent {
         let body = if self.base64 {
             STANDARD.decode(&self.body).ok().and_then(|bytes| record::body("b", &bytes))
         } else {
-            let kind = if self.window { "w" } else if self.page { "p" } else { "d" };
+            let kind = if self.window {
+                "w"
+            } else if self.page {
+                "p"
+            } else {
+                "d"
+            };
             record::body(kind, self.body.as_bytes())
         };
         let body = body.ok_or_else(|| Fault::damaged("a message that is to be stored is not understood"))?;

@@ -39,7 +39,7 @@ impl Store {
             .map(|(user, target)| self.names.receipt(user, target.epoch, target.offset))
             .collect();
         let found = self.link.lasts(&self.names.book, &subjects, true).await?;
-        let receipt = |((user, _), subject): ((UserId, &Target), &String)| {
+        let receipt = |((user, target), subject): ((UserId, &Target), &String)| {
             let (state, at) = match found.get(subject) {
                 Some(stored) => {
                     let Receipted { state, at } = Receipted::parse(&stored.head)?;
@@ -50,7 +50,7 @@ impl Store {
                     _ => (ReceiptState::Queued, time),
                 },
             };
-            Ok(Receipt { user, state, at })
+            Ok(Receipt { user, offset: target.offset, state, at })
         };
         users.into_iter().zip(&subjects).map(receipt).collect::<Result<Vec<_>, Fault>>().map(Some)
     }

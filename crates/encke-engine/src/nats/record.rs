@@ -8,8 +8,8 @@ use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use encke_proto::{
-    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Show, Time,
-    TraceContext, TypedBytes, UserId, WebPage,
+    Body, ChannelName, Entry, Epoch, Lineage, Message, MessageId, Offset, Position, Show, Time, TraceContext,
+    TypedBytes, UserId, WebPage,
 };
 use serde_json::value::RawValue;
 

@@ -53,13 +53,12 @@ fn read_receipts(value: Value, now: Time) -> Result<Vec<Receipt>, EngineError> {
     let mut receipts = Vec::new();
     while !fields.is_empty() {
         let user = UserId::new(&fields.text()?).map_err(|_| odd("user"))?;
-        let (state, at) = (state(fields.number()?)?, Time(fields.number()?));
-        receipts.push(match over {
-            Some(end) if state == ReceiptState::Queued => {
-                Receipt { user, state: ReceiptState::Expired, at: end }
-            }
-            _ => Receipt { user, state, at },
-        });
+        let (state, at, offset) = (state(fields.number()?)?, Time(fields.number()?), fields.number()?);
+        let (state, at) = match over {
+            Some(end) if state == ReceiptState::Queued => (ReceiptState::Expired, end),
+            _ => (state, at),
+        };
+        receipts.push(Receipt { user, offset, state, at });
     }
     Ok(receipts)
 }

@@ -138,7 +138,7 @@ fn without_lifetime(configure: Configure) -> Configure {
 
 fn size(entry: &Entry) -> usize {
     match &entry.message().body {
-        Body::Page(url) => url.len(),
+        Body::Page(page) => page.url.len(),
         Body::Data(json) => json.get().len(),
         Body::Bytes(typed) => typed.bytes().len(),
     }

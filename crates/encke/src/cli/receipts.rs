@@ -1,6 +1,6 @@
 //! `encke receipts`
 
-use encke_client::{Page, Receipt, ReceiptState, ReceiptTotals};
+use encke_client::{DeviceReceipt, Page, Receipt, ReceiptState, ReceiptTotals};
 
 use super::server::ApiArgs;
 use super::{CliError, output, output::OutputArgs};
@@ -12,6 +12,7 @@ use super::{CliError, output, output::OutputArgs};
 #[command(after_help = "Examples:
   encke receipts 7q2m4x
   encke receipts 7q2m4x --state queued
+  encke receipts 7q2m4x --devices
   encke receipts 7q2m4x --count")]
 pub(crate) struct Args {
     /// The push, as `encke push` prints it
@@ -20,6 +21,9 @@ pub(crate) struct Args {
     /// Only users with whom it is in this state
     #[arg(long)]
     state: Option<State>,
+    /// Tell it of each device of a user as well, where the server keeps a place for devices
+    #[arg(long, conflicts_with_all = ["state", "count"])]
+    devices: bool,
     /// Only tell how many users there are in each state
     #[arg(long, conflicts_with = "state")]
     count: bool,
@@ -60,15 +64,17 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
             false => output::json(&totals),
         };
     }
-    let mut table = output::Table::new(&["USER", "STATE", "SINCE"]);
+    let mut heads = vec!["USER", "STATE", "SINCE"];
+    heads.extend(args.devices.then_some("DEVICES"));
+    let mut table = output::Table::new(&heads);
     let mut page = Page { limit: Some(1_000), after: None };
     loop {
         let receipts = match args.state {
             Some(state) => api.receipts_in(&args.push, state.into(), &page).await?,
+            None if args.devices => api.receipts_by_device(&args.push, &page).await?,
             None => api.receipts(&args.push, &page).await?,
         };
         if args.output.is_text() {
-            let row = |receipt: Receipt| vec![receipt.user, receipt.state.to_string(), receipt.time];
             table.print(&receipts.receipts.into_iter().map(row).collect::<Vec<_>>())?;
         } else {
             receipts.receipts.iter().try_for_each(output::json)?;
@@ -78,6 +84,16 @@ pub(crate) async fn run(args: Args) -> Result<(), CliError> {
         }
         page.after = receipts.next;
     }
+}
+
+fn row(receipt: Receipt) -> Vec<String> {
+    let mut row = vec![receipt.user, receipt.state.to_string(), receipt.time];
+    let devices = receipt.devices.map(|devices| {
+        let each = devices.iter().map(|DeviceReceipt { device, state, .. }| format!("{device} {state}"));
+        each.collect::<Vec<_>>().join(", ")
+    });
+    row.extend(devices);
+    row
 }
 
 /// Totals for a person.

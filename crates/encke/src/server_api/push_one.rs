@@ -9,7 +9,8 @@ use std::{
 
 use encke_engine::{Append, AppendNow, Appended, EngineError, Key, Targets};
 use encke_proto::{
-    Body, ErrorCode, MessageId, NameError, PageUrl, PlainJson, Show, UserId, WebPage, json, limits::PUSH_MAX_TARGETS,
+    Body, ErrorCode, MessageId, NameError, PageUrl, PlainJson, Show, UserId, WebPage, json,
+    limits::PUSH_MAX_TARGETS,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,

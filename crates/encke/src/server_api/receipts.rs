@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::{Json as Answer, extract::State};
-use encke_engine::{ReceiptState, ReceiptTotals};
-use encke_proto::{ErrorCode, MessageId, Time, UserId};
+use encke_engine::{Engine, ReceiptState, ReceiptTotals};
+use encke_proto::{DeviceName, ErrorCode, MessageId, Time, UserId};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     app::App,
+    devices,
     extractors::{MayRead, OPERATOR},
     http::{
         query::{self, Query},
@@ -30,7 +32,15 @@ pub(crate) struct ReceiptsQuery {
     /// Only users with whom it is in this state.
     #[param(inline)]
     state: Option<StateName>,
+    /// Whether the user's devices are told as well; then there are at most 100 users in a page.
+    #[serde(default)]
+    devices: bool,
 }
+
+/// The most users of a page whose devices are told.
+const WITH_DEVICES_MAX: usize = 100;
+/// Of how many users devices are read at a time.
+const READ_AT_ONCE: usize = 8;
 
 /// A state of a receipt.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
@@ -98,6 +108,37 @@ pub(crate) struct Receipt {
     /// Since when.
     #[schema(value_type = String, format = DateTime)]
     time: Time,
+    /// The user's devices whose places are kept, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    devices: Option<Vec<DeviceReceipt>>,
+}
+
+/// What became of it with one device.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeviceReceipt {
+    #[schema(value_type = String)]
+    device: DeviceName,
+    /// `delivered` once the device was handed it; up to a second late. Else `queued`, or as with the user
+    /// where it is `expired` or `cancelled`.
+    state: &'static str,
+}
+
+impl Receipt {
+    async fn of(engine: &dyn Engine, receipt: encke_engine::Receipt, devices: bool) -> Result<Self, Refused> {
+        let encke_engine::Receipt { user, offset, state, at: time } = receipt;
+        let device_state = |reached: bool| match state {
+            ReceiptState::Expired | ReceiptState::Cancelled => state,
+            _ if reached => ReceiptState::Delivered,
+            _ => ReceiptState::Queued,
+        };
+        let devices = match devices {
+            true => Some(devices::reached(engine, &user, offset).await?),
+            false => None,
+        };
+        let one = |(device, reached)| DeviceReceipt { device, state: device_state(reached).as_str() };
+        let devices = devices.map(|devices| devices.into_iter().map(one).collect());
+        Ok(Self { user, state: state.as_str(), time, devices })
+    }
 }
 
 /// What became of a push: totals by state, and a page of its users.
@@ -125,7 +166,8 @@ pub(crate) async fn receipts(
     InPath(id): InPath,
     Query(asked): Query<ReceiptsQuery>,
 ) -> Result<Answer<Receipts>, Refused> {
-    let limit = query::limit(asked.limit)?;
+    let most = if asked.devices { WITH_DEVICES_MAX } else { usize::MAX };
+    let limit = query::limit(asked.limit)?.min(most);
     let after = asked.after.as_deref().map(validation::user).transpose()?;
     let id: MessageId = id.parse().map_err(|_| Refused::from(ErrorCode::PushUnknown))?;
     let (engine, now) = (&*app.engine, app.now().wall);
@@ -140,10 +182,7 @@ pub(crate) async fn receipts(
         false => app.push_totals.of(engine, &id, now).await?.ok_or(Refused::from(ErrorCode::PushUnknown))?,
     };
     let next = query::cut(&mut found, limit, |receipt| receipt.user.clone());
-    let receipts = found.into_iter().map(|receipt| Receipt {
-        user: receipt.user,
-        state: receipt.state.as_str(),
-        time: receipt.at,
-    });
-    Ok(Answer(Receipts { id, totals: totals.into(), receipts: receipts.collect(), next }))
+    let receipts = found.into_iter().map(|receipt| Receipt::of(engine, receipt, asked.devices));
+    let receipts = stream::iter(receipts).buffered(READ_AT_ONCE).try_collect().await?;
+    Ok(Answer(Receipts { id, totals: totals.into(), receipts, next }))
 }

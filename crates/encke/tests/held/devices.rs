@@ -86,6 +86,39 @@ fn a_device_that_polls_without_a_cursor_goes_through_its_pushes() {
 }
 
 #[test]
+fn a_receipt_tells_which_devices_have_got_a_push() {
+    let mut world = World::new();
+    world.push("alice", "\"push-1\"");
+    for device in ["laptop", "phone"] {
+        came(&mut world.device("alice", "/v1/poll", device), "push-1");
+        world.until_place("alice", device, 1);
+    }
+    let id = MessageId::from_bits(world.next_id);
+    world.push("alice", "\"push-2\"");
+    came(&mut world.device("alice", "/v1/poll", "phone"), "push-2");
+    world.until_place("alice", "phone", 2);
+    let receipts = |query: &str| {
+        let (key, mut wire) = ("k".repeat(32), world.connect());
+        wire.send(&format!(
+            "GET /api/push/{id}{query} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\r\n"
+        ));
+        let (status, answer) = wire.response();
+        assert_eq!(status, 200, "{answer}");
+        answer["receipts"].clone()
+    };
+    let alice = receipts("?devices=true")[0].clone();
+    assert_eq!((&alice["user"], &alice["state"]), (&"alice".into(), &"delivered".into()));
+    let mut devices = alice["devices"].as_array().unwrap().clone();
+    devices.sort_by_key(|one| one["device"].to_string());
+    let expected = [("laptop", "queued"), ("phone", "delivered")];
+    assert_eq!(
+        devices,
+        expected.map(|(device, state)| serde_json::json!({"device": device, "state": state}))
+    );
+    assert!(receipts("")[0].get("devices").is_none());
+}
+
+#[test]
 fn a_user_who_is_deleted_leaves_no_place() {
     let mut world = World::new();
     world.push("alice", "1");

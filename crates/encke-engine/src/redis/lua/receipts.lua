@@ -1,5 +1,5 @@
 -- The receipts of a push in this partition. ARGV: 2 the push, 3 behind which user ('' from the first on), 4 the most.
--- Returns when the push expires (''), then each user, state and time; nothing when there is no such push.
+-- Returns when the push expires (''), then each user, state, time and offset in the user's log; nothing when there is no such push.
 local id = ARGV[2]
 local ends = redis.call('HGET', PUSHES, id)
 if not ends then return false end
@@ -16,6 +16,7 @@ while left > 0 do
       found[#found + 1] = after
       found[#found + 1] = receipt[1]
       found[#found + 1] = receipt[2]
+      found[#found + 1] = receipt[3]
       left = left - 1
     end
   end

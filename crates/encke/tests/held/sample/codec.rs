@@ -71,7 +71,7 @@ pub fn part_of(entry: &Entry) -> &[u8] {
 
 fn value(message: &Message) -> Value {
     let data = match &message.body {
-        Body::Page(url) => Value::from(&**url),
+        Body::Page(page) => Value::from(&*page.url),
         Body::Data(json) => serde_json::from_str(json.get()).unwrap(),
         Body::Bytes(typed) => serde_json::from_str(typed.json().get()).unwrap(),
     };
