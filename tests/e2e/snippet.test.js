@@ -141,7 +141,8 @@ test('a page for a window of its own is offered by a link, and shown when that i
     `<div id="frame"></div><script type="module">
       import { Encke, showPage } from '${server.url}/client.js';
       const client = new Encke({ token: '${token}' });
-      client.on('page', (page) => showPage(document.querySelector('#frame'), page, { client, shown: 'loaded' }));
+      const options = { client, shown: 'loaded' };
+      client.on('page', (page) => showPage(document.querySelector('#frame'), page, options));
       client.connect();
     </script>`,
   );

@@ -24,8 +24,8 @@ export function safeUrl(url) {
 const loading = new WeakMap();
 
 /**
- * Shows a pushed page in a sandboxed frame, which takes the place of whatever the container holds. A page for a
- * window of its own (`show` is `window`) is offered by a link there: browsers open windows for users only.
+ * Shows a pushed page in a sandboxed frame, which takes the place of whatever the container holds. A page for
+ * a window of its own (`show` is `window`) is offered by a link there: browsers open windows for users only.
  *
  * The frame may run scripts, send forms and open windows; it can not navigate this page. A page of another
  * origin also gets `allow-same-origin`, which means that it keeps its own origin, and with it its cookies and

@@ -58,7 +58,8 @@ impl Push {
         Ok(Self { to, url: None, show: None, data: Some(data), ttl_s: None, id: None })
     }
 
-    /// In what receivers are to show the page; without, in a frame of theirs. The server refuses it beside data.
+    /// In what receivers are to show the page; without, in a frame of theirs. The server refuses it beside
+    /// data.
     #[must_use]
     pub fn show(mut self, show: Show) -> Self {
         self.show = Some(show);

@@ -164,7 +164,7 @@ pub(super) async fn receipts_come_in_pages_by_user(bed: &dyn Bed) {
     sorted.sort_unstable();
     let id = lab.append(to_users(&names)).await.id;
     let to_all = lab.append(message(Targets::AllUsers)).await.id;
-    for push in [id, to_all] {
+    for (push, offset) in [(id, 1), (to_all, 2)] {
         let (mut found, mut after) = (Vec::new(), None);
         for expected in [2, 2, 1, 0] {
             let page = lab
@@ -174,6 +174,7 @@ pub(super) async fn receipts_come_in_pages_by_user(bed: &dyn Bed) {
                 .expect("a healthy engine reads receipts");
             let page = page.expect("the push is known");
             assert_eq!(page.len(), expected);
+            assert!(page.iter().all(|receipt| receipt.offset == offset), "{page:?}");
             after = page.last().map(|receipt| receipt.user.clone()).or(after);
             found.extend(page.into_iter().map(|receipt| receipt.user.as_str().to_owned()));
         }

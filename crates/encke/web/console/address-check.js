@@ -54,7 +54,8 @@ export class AddressCheck {
     if (!reached) return this.#say('bad', PROBLEMS[problem] ?? 'The server does not reach this page.');
     if (status >= 400) return this.#say('bad', `The page answers ${status}.`);
     if (frames === 'none') return this.#say('bad', 'This page forbids frames: offer a link to it.');
-    if (frames === 'some') return this.#say('bad', 'This page allows frames only on pages that it names: others need a link to it.');
+    if (frames === 'some')
+      return this.#say('bad', 'This page allows frames only on pages that it names: others need a link to it.');
     const elsewhere = new URL(url).host === new URL(this.#asked).host ? '' : `, at ${new URL(url).host}`;
     this.#say('good', `The page answers ${status}, and may stand in a frame${elsewhere}.`);
   }
