@@ -50,8 +50,8 @@ pub use page::{ChannelSummary, PageLimit, ReadFrom};
 pub use receipt::{CANCELLED, Mark, Receipt, ReceiptState};
 pub use receipt_totals::ReceiptTotals;
 pub use retention::{
-    DEVICE_LOG_MESSAGES, DEVICE_LOGS, EVENT_LOG, EXPIRY_LOGS, PLACE_LOGS, PLACES_MAX, PUSH_LOG, Retention,
-    RetentionTable, SESSION_LOGS,
+    DEVICE_LOG_MESSAGES, DEVICE_LOGS, EVENT_LOG, EXPIRY_LOGS, HERE_LOGS, PLACE_LOGS, PLACES_MAX, PUSH_LOG,
+    Retention, RetentionTable, SESSION_LOGS,
 };
 pub use stats::{Commits, EngineStats};
 pub use user::UserRecord;

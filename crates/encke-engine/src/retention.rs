@@ -82,6 +82,13 @@ pub const PLACES_MAX: usize = 256;
 /// What is kept of each: nothing of it is asked for after an hour.
 const PLACES: Retention = Retention { max_messages: PLACES_MAX as u64, max_bytes: 4 << 20, max_age_s: 4_000 };
 
+/// What the names of the internal channels begin with in which a server writes where clients of a dialect
+/// stand that are here, in each all of some browser or user. The last message counts.
+pub const HERE_LOGS: &str = "dialects/here/";
+
+/// What is kept of each: what is there is written anew in time.
+const HERE: Retention = Retention { max_messages: 2, max_bytes: 1 << 20, max_age_s: 4_000 };
+
 /// What is kept of each: a session whose client is away for so long is over.
 const SESSION: Retention = Retention { max_messages: 4, max_bytes: 1 << 20, max_age_s: 604_800 };
 
@@ -103,6 +110,7 @@ impl RetentionTable {
                 name if name.trim_start_matches('\0').starts_with(EXPIRY_LOGS) => EVENTS,
                 name if name.trim_start_matches('\0').starts_with(SESSION_LOGS) => SESSION,
                 name if name.trim_start_matches('\0').starts_with(PLACE_LOGS) => PLACES,
+                name if name.trim_start_matches('\0').starts_with(HERE_LOGS) => HERE,
                 // As long as pushes: what a device had by then is not kept any more either.
                 name if name.trim_start_matches('\0').starts_with(DEVICE_LOGS) => Retention {
                     max_messages: DEVICE_LOG_MESSAGES,

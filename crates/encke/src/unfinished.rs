@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedRwLockReadGuard, RwLock},
+    sync::{OwnedRwLockReadGuard, RwLock, watch},
     time::timeout,
 };
 
@@ -12,7 +12,10 @@ const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// All that is not done yet.
 #[derive(Debug, Default)]
-pub struct Unfinished(Arc<RwLock<()>>);
+pub struct Unfinished {
+    begun: Arc<RwLock<()>>,
+    ending: watch::Sender<bool>,
+}
 
 /// One thing that is not done yet, until this is dropped.
 #[derive(Debug)]
@@ -24,12 +27,19 @@ impl Unfinished {
     /// Begins something. The server that has stopped waits for nothing more.
     #[must_use]
     pub fn begin(&self) -> Begun {
-        Begun { _lock: Arc::clone(&self.0).try_read_owned().ok() }
+        Begun { _lock: Arc::clone(&self.begun).try_read_owned().ok() }
+    }
+
+    /// Waits until all connections are over and their last is written, so that what was begun may end.
+    pub async fn ending(&self) {
+        // It fails when there is no sender any more, which is this.
+        let _ = self.ending.subscribe().wait_for(|ends| *ends).await;
     }
 
     /// Waits until all is done that was begun, for a while. False when something is not.
     pub async fn finish(&self) -> bool {
-        timeout(FINISH_WITHIN, self.0.write()).await.is_ok()
+        self.ending.send_replace(true);
+        timeout(FINISH_WITHIN, self.begun.write()).await.is_ok()
     }
 }
 
@@ -45,6 +55,7 @@ mod tests {
         drop(one);
         assert!(!unfinished.finish().await);
         drop(other);
+        unfinished.ending().await;
         assert!(unfinished.finish().await);
     }
 }

@@ -61,7 +61,7 @@ settings! {
         activity_timeout_s: u64 = 120 => number(10, 600);
         /// The most bytes of the data of an event.
         event_max_bytes: u64 = 10_240 => number(1, BODY_MAX_BYTES as u64);
-        /// The most users in a presence channel.
+        /// The most users in a presence channel, at all nodes together.
         presence_max_members: u64 = 100 => number(1, 10_000);
         /// The most connections of the application to a node; 0 is no bound.
         max_connections: u64 = 0 => number(0, 10_000_000);

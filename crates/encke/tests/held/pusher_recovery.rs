@@ -2,7 +2,9 @@
 //! on it is sent what there was, and what is not sent again. Its own library is asked in
 //! `tests/e2e/pusher-recovery.test.js`.
 
+use encke_engine::PLACES_MAX;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::{
     pusher::{enable, signature, socket_id},
@@ -318,19 +320,12 @@ fn a_place_is_kept_for_its_time_and_not_at_all_where_that_is_switched_off() {
     assert_eq!(world.opens(&format!("Origin: {ORIGIN}\r\n")).cookie, None);
 }
 
-#[test]
-fn what_was_sent_to_one_whose_network_was_gone_already_is_sent_again() {
-    let mut world = World::with(enable);
-    if world.certificate.is_some() {
-        // The forwarder takes everything.
-        return;
-    }
-    let mut page = world.page();
-    let cookie = page.cookie.clone().unwrap();
+/// A page that reads nothing any more: its kernel has taken what fits, and the rest is under way. How many
+/// numbers it was sent.
+fn stalled(world: &mut World, page: &mut Page) -> u64 {
     page.subscribes("news");
     world.tells("news", 0..2);
     page.receives(0..2);
-    // It reads nothing any more: its kernel takes what fits, and the rest is under way.
     let large = "x".repeat(9_000);
     let count = 150;
     for number in 2..count {
@@ -342,18 +337,103 @@ fn what_was_sent_to_one_whose_network_was_gone_already_is_sent_again() {
         let counts = world.runtime.block_on(world.app().shards.counts()).unwrap();
         counts.slow > 0 || counts.written_bytes > (count - 2) * 9_000
     });
+    count
+}
+
+impl Page {
+    /// What it had not is sent again, in order; the number with which that begins.
+    fn receives_the_rest(&mut self, count: u64) -> u64 {
+        let number = |told: &Value| -> u64 {
+            told["data"].as_str().unwrap().split(' ').next().unwrap().parse().unwrap()
+        };
+        let first = number(&self.wire.on_bytes());
+        assert!(first < count, "{first}");
+        for next in first + 1..count {
+            assert_eq!(number(&self.wire.on_bytes()), next);
+        }
+        self.has_no_more();
+        first
+    }
+}
+
+#[test]
+fn what_was_sent_to_one_whose_network_was_gone_already_is_sent_again() {
+    let mut world = World::with(enable);
+    if world.certificate.is_some() {
+        // The forwarder takes everything.
+        return;
+    }
+    let mut page = world.page();
+    let cookie = page.cookie.clone().unwrap();
+    let count = stalled(&mut world, &mut page);
     page.vanishes(&world);
     let mut page = world.page_with(&cookie);
     page.subscribes("news");
-    let number =
-        |told: &Value| -> u64 { told["data"].as_str().unwrap().split(' ').next().unwrap().parse().unwrap() };
-    let first = number(&page.wire.on_bytes());
-    assert!(
-        first > 2 && first < count,
-        "what its kernel had is not sent again, and what it had not is: {first}"
-    );
-    for next in first + 1..count {
-        assert_eq!(number(&page.wire.on_bytes()), next);
+    assert!(page.receives_the_rest(count) > 2, "what its kernel had is not sent again");
+}
+
+#[test]
+fn one_that_comes_while_others_of_its_browser_are_there_is_sent_nothing_that_they_have() {
+    let mut world = World::with(enable);
+    let mut first = world.page();
+    let cookie = first.cookie.clone().unwrap();
+    first.subscribes("news");
+    first.subscribes("cache-a");
+    for number in 0..3 {
+        world.tells("news", number..number + 1);
+        world.tells("cache-a", number..number + 1);
+        let mut page = world.page_with(&cookie);
+        page.subscribes("news");
+        page.has_no_more();
+        page.subscribes("cache-a");
+        page.receives(number..number + 1);
+        page.has_no_more();
+        page.closes(&world, 1001);
     }
+}
+
+#[test]
+fn of_the_records_of_a_browser_the_last_256_count() {
+    let mut world = World::with(enable);
+    let mut page = world.page();
+    let cookie = page.cookie.clone().unwrap();
+    let id = cookie.split(';').next().unwrap().strip_prefix("PUSHER_BROWSER=").unwrap().to_owned();
+    let mut digest = Sha256::new();
+    for part in ["1", "browser", &id, ORIGIN] {
+        digest.update(part.len().to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    let name: String = digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let log = ChannelName::internal(&format!("dialects/places/pusher/{name}"));
+    page.subscribes("news");
+    for (others, is_known) in [(PLACES_MAX - 1, true), (PLACES_MAX, false)] {
+        page.vanishes(&world);
+        world.tells("news", 0..1);
+        for _ in 0..others {
+            world.append(Targets::Channels(vec![log.clone()]), "\"another's\"");
+        }
+        page = world.page_with(&cookie);
+        page.subscribes("news");
+        if is_known {
+            page.receives(0..1);
+        }
+        page.has_no_more();
+    }
+}
+
+#[test]
+fn of_what_was_missed_the_last_10_000_messages_come() {
+    let mut world = World::with(|config| {
+        enable(config);
+        config.retention_default.max_messages = Some(20_000);
+    });
+    let mut page = world.page();
+    let cookie = page.cookie.clone().unwrap();
+    page.subscribes("news");
+    page.vanishes(&world);
+    world.tells("news", 0..10_010);
+    let mut page = world.page_with(&cookie);
+    page.subscribes("news");
+    page.receives(10..10_010);
     page.has_no_more();
 }

@@ -9,6 +9,7 @@ mod hook_endpoint;
 mod hooks;
 #[path = "../../../encke-engine/tests/ports/mod.rs"]
 mod ports;
+mod pusher;
 mod revocation;
 mod traces;
 

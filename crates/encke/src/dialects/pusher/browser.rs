@@ -3,7 +3,7 @@
 
 use encke_proto::{ChannelName, SessionId};
 
-use super::{SOCKETS, application::Application, places};
+use super::{SOCKETS, application::Application, place_records};
 use crate::{
     admission::Waiting,
     auth::{Credentials, values},
@@ -35,7 +35,7 @@ impl Browser {
         };
         let credentials = Credentials { forwarded_proto: waiting.forwarded_proto, ..Credentials::default() };
         let cookie = known.is_none().then(|| cookie(application, id, credentials.is_https()));
-        let log = places::log(application, &["browser", id.text().as_str(), origin]);
+        let log = place_records::log(application, &["browser", id.text().as_str(), origin]);
         Ok(Some(Self { log, cookie }))
     }
 }

@@ -47,6 +47,7 @@ pub(super) async fn carry_out(asker: &Asker<'_>, incoming: Incoming) -> Said {
 /// Takes a connection out of a channel that new rules forbid; the frame that tells its client, if that has
 /// subscribed.
 pub(super) fn expelled(connection: &Connection, told: &Unsubscribed) -> Option<String> {
+    connection.unfollow(&told.channel);
     let channel = pusher::channel_of(told.channel.as_str()).filter(|channel| connection.expel(channel))?;
     Some(pusher::subscription_error(channel, "AuthError", "new rules forbid the channel", 403))
 }

@@ -4,15 +4,21 @@ use std::{
     collections::HashMap,
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use encke_proto::{
-    SessionId, Time, UserId,
+    ChannelName, Message, SessionId, Time, UserId,
     codec::pusher::{Member, SignedIn},
 };
 
-use super::{application::Application, browser::Browser, departure::Departure, server::Server};
+use super::{
+    application::Application, browser::Browser, departure::Departure, followed::Follows, server::Server,
+    tracked::Tracked,
+};
 use crate::{app::App, auth::Identity, http::refusal::Refused, random};
 
 /// A connection. What others know of it is taken back when it is dropped.
@@ -28,6 +34,10 @@ pub(super) struct Connection {
     pub(super) recovers: bool,
     /// The browser that it comes from, if it does.
     pub(super) browser: Option<Browser>,
+    /// How far its client is, where that is to be known.
+    tracked: OnceLock<Arc<Tracked>>,
+    /// Whether it was over, and its client does not come back to go on.
+    is_done: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -67,12 +77,72 @@ impl Connection {
             identity: Identity { user, grants, expires: Time(0), by_cookie: false },
             recovers: false,
             browser: None,
+            tracked: OnceLock::new(),
+            is_done: AtomicBool::new(false),
             state: Mutex::default(),
         }))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far its client is, if that is to be known.
+    pub(super) fn tracked(&self) -> Option<&Arc<Tracked>> {
+        self.tracked.get()
+    }
+
+    /// It is to be known of its client how far it is in a channel.
+    pub(super) fn follow(&self, follows: Follows) {
+        let tracked = self.tracked.get_or_init(|| Arc::new(Tracked::new(self.identity.user.clone())));
+        let logs = follows.kept_in.clone();
+        tracked.followed().follow(follows);
+        self.server.places.living.enter(&self.application, tracked, &logs);
+        if tracked.is_leaving() {
+            self.server.places.living.gone(tracked, &logs);
+        }
+    }
+
+    /// It is no more.
+    pub(super) fn unfollow(&self, log: &ChannelName) {
+        let Some(tracked) = self.tracked() else { return };
+        let logs = tracked.followed().kept_in();
+        tracked.followed().unfollow(log);
+        self.server.places.living.moved(&logs);
+    }
+
+    /// Whether a message is one for the client. What it has sent itself is not, or asked its backend to send
+    /// to all others.
+    pub(super) fn lets(&self, message: &Message) -> bool {
+        message.from.as_ref() != Some(&self.identity.user)
+            && self.tracked().is_none_or(|tracked| tracked.followed().lets(message))
+    }
+
+    /// So much of what was written is acknowledged.
+    pub(super) fn acknowledged(&self, up_to: u32) {
+        let Some(tracked) = self.tracked() else { return };
+        let mut followed = tracked.followed();
+        followed.acknowledged(up_to);
+        if followed.take_moved() {
+            let logs = followed.kept_in();
+            drop(followed);
+            self.server.places.living.moved(&logs);
+        }
+    }
+
+    /// It is over. Where its client stands is kept, unless that does not come back to go on.
+    pub(super) fn ends(&self, is_done: bool) {
+        self.is_done.fetch_or(is_done, Ordering::Relaxed);
+        let Some(tracked) = self.tracked().filter(|tracked| tracked.leave()) else { return };
+        match &self.server.runtime {
+            Some(runtime) if !is_done => {
+                self.server.places.leave(runtime, &self.app, &self.application, Arc::clone(tracked));
+            }
+            _ => {
+                let logs = tracked.followed().kept_in();
+                self.server.places.living.gone(tracked, &logs);
+            }
+        }
     }
 
     /// Whether it subscribed to a channel.
@@ -124,6 +194,8 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.application.leave();
+        // What it asked may have been under way when it was over.
+        self.ends(self.is_done.load(Ordering::Relaxed));
         let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
         self.departure(state.subscriptions, state.signed_in).begin();
     }

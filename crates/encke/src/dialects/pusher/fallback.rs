@@ -9,12 +9,13 @@ use std::{
 
 use encke_hub::{CloseTarget, Ending, Start};
 use encke_proto::{
-    Close, CloseCode, Entry, ErrorCode, Gap, Refusal, SessionId, Time, Unsubscribed,
+    ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, Refusal, SessionId, Time, Unsubscribed,
     codec::pusher::{
         self, FRAMES, FallbackAction, FallbackPath, HEARTBEAT, OPEN, close_line, fallback_path, line_of,
         quoted, read_sent,
     },
 };
+use futures_util::{StreamExt, stream};
 use serde_json::value::to_raw_value;
 use tokio::runtime::Handle;
 
@@ -24,6 +25,7 @@ use super::{
     connection::{Asker, Connection},
     fallback_sessions::{FallbackSession, FallbackSessions, Receiver},
     opening::connection,
+    places::write_left,
     said::{PusherClose, Said, close_of, refusal_of},
     server::Server,
 };
@@ -42,6 +44,8 @@ use crate::{
 
 /// How often it is looked for connections whose clients do not come back.
 const SWEEP: Duration = Duration::from_secs(1);
+/// The most connections that are forgotten at a time when the server stops.
+const FORGOTTEN_MAX: usize = 64;
 /// How much of one response a client keeps, in UTF-16 code units.
 const CLIENT_KEEPS: usize = 256 * 1024;
 /// The type of what clients receive.
@@ -176,10 +180,11 @@ impl FallbackEndpoint {
         now: Time,
     ) -> Result<Result<Arc<FallbackSession>, Said>, Refused> {
         waiting.from.map_or(Ok(()), |address| self.admit.rate_limits.connect(address, now))?;
-        let connection = match connection(&self.app, &self.server, path.key, waiting.query)? {
+        let mut connection = match connection(&self.app, &self.server, path.key, waiting.query)? {
             Ok(connection) => connection,
             Err(said) => return Ok(Err(said)),
         };
+        connection.recovers = connection.application.settings.recovery;
         let id = SessionId::from_bits(random::bits()?);
         let frames = connection.application.log(&format!("{FRAMES}{}", connection.socket_id))?;
         let now_ms = self.app.now().mono_ms;
@@ -262,8 +267,8 @@ impl Held {
         if close.code == CloseCode::TakenOver {
             return None;
         }
-        self.receiver.0.end();
         let (number, text) = close_of(close);
+        self.receiver.0.end(number == PusherClose::Unauthorized);
         Some(close_line(number.number(), text))
     }
 }
@@ -275,9 +280,11 @@ fn utf16_length(text: &[u8]) -> usize {
 }
 
 /// A message as it stands in a line, if it is for this client.
-fn written<'a>(context: &mut TransportContext<'_>, entry: &'a Entry) -> Option<&'a [u8]> {
+fn written<'a>(context: &mut TransportContext<'_>, entry: &'a Entry, is_stream: bool) -> Option<&'a [u8]> {
     let held = context.state::<Held>()?;
-    if entry.message().from.as_ref() == Some(&held.connection().identity.user) {
+    let is_let = held.connection().lets(entry.message());
+    held.receiver.0.wrote(entry.message(), is_stream);
+    if !is_let {
         return None;
     }
     let bytes = entry.form("pusher.quoted", |message| {
@@ -316,7 +323,7 @@ impl Form for Streamed {
     }
 
     fn message(context: &mut TransportContext<'_>, entry: &Entry) {
-        if let Some(bytes) = written(context, entry) {
+        if let Some(bytes) = written(context, entry, true) {
             Self::write(context, &line_of(bytes));
         }
     }
@@ -378,7 +385,7 @@ impl AnswerForm for Polled {
     type Gathered = Gathered;
 
     fn message(context: &mut TransportContext<'_>, gathered: &mut Gathered, entry: &Entry) {
-        if let Some(bytes) = written(context, entry) {
+        if let Some(bytes) = written(context, entry, false) {
             gathered.add(bytes);
         }
     }
@@ -425,7 +432,7 @@ impl AnswerForm for Polled {
             Ending::Refused(code) => {
                 let close = refusal_of(*code);
                 if let Some(held) = context.state::<Held>() {
-                    held.receiver.0.end();
+                    held.receiver.0.end(close == PusherClose::Unauthorized);
                 }
                 close_line(close.number(), "the connection is not served any more")
             }
@@ -441,19 +448,42 @@ fn write(context: &mut TransportContext<'_>, body: &[u8]) -> NextAction {
     if keep_alive { NextAction::Done } else { NextAction::Close }
 }
 
-/// Forgets connections whose clients do not come back, as long as the server runs.
+/// Forgets connections whose clients do not come back, as long as the server runs, and all at its end.
 pub(super) fn start(app: &Arc<App>, sessions: &Arc<FallbackSessions>) {
     if Handle::try_current().is_err() {
         return;
     }
-    let stopping = app.stopping.clone();
     let work = sweep(Arc::downgrade(app), Arc::downgrade(sessions));
-    app.supervisor.spawn("pusher HTTP transports", async move {
+    let (app, sessions) = (Arc::downgrade(app), Arc::downgrade(sessions));
+    let Some(strong) = app.upgrade() else { return };
+    let (stopping, supervisor) = (strong.stopping.clone(), strong.supervisor.clone());
+    supervisor.spawn("pusher HTTP transports", async move {
         tokio::select! {
             () = work => {}
             () = stopping.begun() => {}
         }
+        if let (Some(app), Some(sessions)) = (app.upgrade(), sessions.upgrade()) {
+            forget_all(&app, &sessions).await;
+        }
     });
+}
+
+/// Forgets all connections once the server has served its last.
+async fn forget_all(app: &App, sessions: &FallbackSessions) {
+    let unfinished = app.unfinished.begin();
+    app.unfinished.ending().await;
+    let all = stream::iter(sessions.take_all());
+    all.for_each_concurrent(FORGOTTEN_MAX, |session| async move {
+        let Connection { server, application, .. } = &session.connection;
+        if let Some(tracked) = session.connection.tracked().filter(|tracked| tracked.leave()) {
+            write_left(app, &server.places.living, application, tracked, app.now().wall.0).await;
+        }
+        for log in logs_of(&session) {
+            delete(app, &log).await;
+        }
+    })
+    .await;
+    drop(unfinished);
 }
 
 async fn sweep(app: Weak<App>, sessions: Weak<FallbackSessions>) {
@@ -467,16 +497,26 @@ async fn sweep(app: Weak<App>, sessions: Weak<FallbackSessions>) {
     }
 }
 
+/// What there is of a connection: what was said to it, and also that there was such a user, who does not come
+/// again.
+fn logs_of(session: &FallbackSession) -> [ChannelName; 2] {
+    [session.frames.clone(), session.connection.identity.user.channel()]
+}
+
+async fn delete(app: &App, log: &ChannelName) {
+    if let Err(error) = app.engine.delete(log).await {
+        tracing::debug!(%error, %log, "a log of a connection stays until its time is over");
+    }
+}
+
 /// Ends the session of a connection that is over, and deletes what was said to it.
 async fn forget(app: &App, session: &FallbackSession) {
+    session.connection.ends(false);
     let close = Close { code: CloseCode::Client, reason: String::new(), reconnect: false, retry_ms: None };
     let target = CloseTarget::SessionOf(session.id, session.connection.identity.user.clone());
     let closed = app.sessions.close(&target, &close).await.map(drop);
-    // Also that there was such a user, who does not come again.
-    for log in [session.frames.clone(), session.connection.identity.user.channel()] {
-        if let Err(error) = app.engine.delete(&log).await {
-            tracing::debug!(%error, %log, "a log of a connection stays until its time is over");
-        }
+    for log in logs_of(session) {
+        delete(app, &log).await;
     }
     if let Err(code) = closed {
         tracing::debug!(code = code.as_str(), "a session of a connection stays until its time is over");

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use encke_proto::{ChannelName, SessionId};
+use encke_proto::{ChannelName, Message, SessionId};
 
 use super::connection::Connection;
 
@@ -47,6 +47,8 @@ struct Receiving {
     is_greeted: bool,
     /// Whether its session was ended.
     is_ended: bool,
+    /// How many requests there were.
+    number: u32,
 }
 
 impl FallbackSession {
@@ -63,6 +65,7 @@ impl FallbackSession {
             is_open: false,
             is_greeted: false,
             is_ended: false,
+            number: 0,
         };
         Self {
             name: name.to_owned(),
@@ -88,9 +91,21 @@ impl FallbackSession {
         !std::mem::replace(&mut self.receiving().is_greeted, true)
     }
 
-    /// Its session was ended: its client is served no more.
-    pub(super) fn end(&self) {
+    /// Its session was ended: its client is served no more, and does not come back to go on if it is done.
+    pub(super) fn end(&self, is_done: bool) {
         self.receiving().is_ended = true;
+        self.connection.ends(is_done);
+    }
+
+    /// Takes note of a message that was written, or passed over. Whether its client has it, its next request
+    /// says; of a stream, which goes on, that is not waited for.
+    pub(super) fn wrote(&self, message: &Message, is_stream: bool) {
+        let Some(tracked) = self.connection.tracked() else { return };
+        let number = self.receiving().number;
+        tracked.followed().sent(&message.channel, message.position, number);
+        if is_stream {
+            self.connection.acknowledged(number);
+        }
     }
 
     fn is_over(&self, now_ms: u64) -> bool {
@@ -106,7 +121,13 @@ pub(super) struct Receiver(pub(super) Arc<FallbackSession>);
 
 impl Receiver {
     pub(super) fn new(session: Arc<FallbackSession>) -> Self {
-        session.receiving().requests += 1;
+        let mut receiving = session.receiving();
+        receiving.requests += 1;
+        // What was answered before has come, or its client would have begun anew.
+        let before = receiving.number;
+        receiving.number = before.wrapping_add(1);
+        drop(receiving);
+        session.connection.acknowledged(before);
         Self(session)
     }
 }
@@ -192,5 +213,11 @@ impl FallbackSessions {
             }
         }
         over.into_iter().map(|place| place.session).collect()
+    }
+
+    /// Takes out all.
+    pub(super) fn take_all(&self) -> Vec<Arc<FallbackSession>> {
+        let places = std::mem::take(&mut *self.lock());
+        places.replaced.into_iter().chain(places.by_name.into_values()).map(|place| place.session).collect()
     }
 }

@@ -26,14 +26,6 @@ pub(super) struct Follows {
     pub(super) former: Option<UserId>,
 }
 
-/// The place of a client in one channel, and where it is kept.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) log: ChannelName,
-    pub(super) kept_in: Vec<ChannelName>,
-    pub(super) at: Position,
-}
-
 /// A message that was written.
 #[derive(Debug)]
 struct Sent {
@@ -50,12 +42,25 @@ pub(super) struct Followed {
     sent: VecDeque<Sent>,
     /// How many more are written before it is asked again.
     unasked: usize,
+    /// Whether a place is another than when that was asked last.
+    is_moved: bool,
 }
 
 impl Followed {
     pub(super) fn follow(&mut self, follows: Follows) {
         self.unfollow(&follows.log);
         self.channels.push(follows);
+    }
+
+    /// The logs in which its places are kept, each once.
+    pub(super) fn kept_in(&self) -> Vec<ChannelName> {
+        let mut logs: Vec<ChannelName> = Vec::new();
+        for log in self.channels.iter().flat_map(|channel| &channel.kept_in) {
+            if !logs.contains(log) {
+                logs.push(log.clone());
+            }
+        }
+        logs
     }
 
     pub(super) fn unfollow(&mut self, log: &ChannelName) {
@@ -76,8 +81,18 @@ impl Followed {
         !is_own && (!was_missed || pusher::cached(message).is_some())
     }
 
-    /// A message was written, or passed over, behind which the output reaches up to `end`. True when it is to
-    /// be asked how much is acknowledged.
+    /// A message was passed over, behind which the output is as it was before.
+    pub(super) fn passed_over(&mut self, log: &ChannelName, at: Position, end: u32) {
+        if !self.sent.is_empty() {
+            self.sent(log, at, end);
+        } else if let Some(channel) = self.channels.iter_mut().find(|channel| channel.log == *log) {
+            channel.at = at;
+            self.is_moved = true;
+        }
+    }
+
+    /// A message was written, behind which the output reaches up to `end`. True when it is to be asked how
+    /// much is acknowledged.
     pub(super) fn sent(&mut self, log: &ChannelName, at: Position, end: u32) -> bool {
         if self.of(log).is_none() {
             return false;
@@ -98,19 +113,30 @@ impl Followed {
             let Some(sent) = self.sent.pop_front() else { break };
             if let Some(channel) = self.channels.iter_mut().find(|channel| channel.log == sent.log) {
                 channel.at = sent.at;
+                self.is_moved = true;
             }
         }
     }
 
-    /// Whether there are any.
-    pub(super) fn is_empty(&self) -> bool {
-        self.channels.is_empty()
+    /// Whether a place is another than when this was asked last.
+    pub(super) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.is_moved)
     }
 
-    /// Where the client stands.
-    pub(super) fn places(self) -> Vec<Place> {
-        let place = |Follows { log, kept_in, at, .. }| Place { log, kept_in, at };
-        self.channels.into_iter().map(place).collect()
+    /// Whether anything was written that is not known to be acknowledged.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// Where the client stands in a channel, if it follows it.
+    pub(super) fn stands_at(&self, log: &ChannelName) -> Option<Position> {
+        self.of(log).map(|channel| channel.at)
+    }
+
+    /// Where the client stands, as far as that is kept in this log.
+    pub(super) fn standing_in(&self, kept_in: &ChannelName) -> Vec<(ChannelName, Position)> {
+        let kept = self.channels.iter().filter(|channel| channel.kept_in.contains(kept_in));
+        kept.map(|channel| (channel.log.clone(), channel.at)).collect()
     }
 }
 
@@ -129,8 +155,8 @@ mod tests {
         Follows { kept_in: vec![log.clone()], log, at: at(0), until: 0, former: None::<UserId> }
     }
 
-    fn offsets(followed: Followed) -> Vec<u64> {
-        followed.places().into_iter().map(|place| place.at.offset).collect()
+    fn offsets(followed: &Followed) -> Vec<u64> {
+        followed.channels.iter().map(|channel| channel.at.offset).collect()
     }
 
     #[test]
@@ -144,7 +170,7 @@ mod tests {
                 assert!(!followed.sent(log, at(offset), end));
             }
             followed.acknowledged(up_to);
-            assert_eq!(offsets(followed), places, "{up_to}");
+            assert_eq!(offsets(&followed), places, "{up_to}");
         }
     }
 
@@ -159,7 +185,21 @@ mod tests {
         assert_eq!((followed.sent.len(), asks), (SENT_MAX, 2 * SENT_MAX / LOOK_AT));
         followed.acknowledged(4);
         assert_eq!(followed.sent.len(), SENT_MAX - 11);
-        assert_eq!(offsets(followed), [11]);
+        assert_eq!(offsets(&followed), [11]);
+    }
+
+    #[test]
+    fn what_is_passed_over_waits_for_what_was_written_before_it() {
+        let mut followed = Followed::default();
+        let log = follows("a").log;
+        followed.follow(follows("a"));
+        followed.passed_over(&log, at(1), 0);
+        assert_eq!((offsets(&followed), followed.take_moved()), (vec![1], true));
+        followed.sent(&log, at(2), 10);
+        followed.passed_over(&log, at(3), 10);
+        assert_eq!((offsets(&followed), followed.take_moved()), (vec![1], false));
+        followed.acknowledged(10);
+        assert_eq!((offsets(&followed), followed.take_moved()), (vec![3], true));
     }
 
     #[test]
@@ -169,7 +209,7 @@ mod tests {
         followed.follow(follows("a"));
         followed.sent(&log, at(1), 10);
         followed.unfollow(&log);
-        assert!(followed.is_empty() && followed.sent.is_empty());
+        assert!(followed.channels.is_empty() && followed.sent.is_empty());
         assert!(!followed.sent(&log, at(2), 20) && followed.sent.is_empty());
     }
 }

@@ -46,10 +46,15 @@ pub(super) fn answer(members: &PresenceMembers, question: &Value) -> Value {
     serde_json::to_value(Page { members, more }).unwrap_or_default()
 }
 
-/// What a new subscriber is told.
-pub(super) async fn data(app: &App, members: &PresenceMembers, log: &ChannelName) -> Result<String, Refused> {
+/// What a new subscriber is told, and how many users there are.
+pub(super) async fn data(
+    app: &App,
+    members: &PresenceMembers,
+    log: &ChannelName,
+) -> Result<(String, usize), Refused> {
     let all = all(app, members, log, true).await?;
-    Ok(pusher::presence_data(all.iter().map(|(id, info)| (id.as_str(), info.as_deref()))))
+    let data = pusher::presence_data(all.iter().map(|(id, info)| (id.as_str(), info.as_deref())));
+    Ok((data, all.len()))
 }
 
 /// The ids of the users.

@@ -1,19 +1,20 @@
 //! What a client has missed in a channel while it was away: from where on it is sent what there is, if it is
 //! known again.
 
-use encke_engine::{PageLimit, ReadFrom};
 use encke_proto::{
     ChannelName, Offset, Position, UserId,
     codec::pusher::{Channel, Member},
 };
 
-use super::{connection::Connection, places};
+use super::{
+    connection::Connection,
+    place_records,
+    places::{Coming, Taken},
+};
 use crate::http::refusal::Refused;
 
 /// The most messages that are sent again, the newest.
 const MISSED_MAX: u64 = 10_000;
-/// Nothing is read but where the log ends.
-const NOTHING: PageLimit = PageLimit { messages: 1, bytes: 1 };
 
 /// By what a client of a channel is known again.
 #[derive(Debug, Default)]
@@ -31,8 +32,10 @@ pub(super) struct Missed {
     pub(super) from: Position,
     /// Its last message.
     pub(super) until: Offset,
-    /// What its client was called before.
-    pub(super) former: UserId,
+    /// What its client was called before, if that is known for certain.
+    pub(super) former: Option<UserId>,
+    /// Whether it was here before, as far as is known. Else it may be that it was.
+    pub(super) was_here: bool,
 }
 
 impl Recognition {
@@ -45,7 +48,7 @@ impl Recognition {
             Some(user) => Some(user),
             None => member.filter(|_| channel.is_signed()).map(|member| member.user_id.as_str()),
         };
-        let user = user.map(|user| places::log(&connection.application, &["user", user]));
+        let user = user.map(|user| place_records::log(&connection.application, &["user", user]));
         match &connection.browser {
             Some(browser) if browser.cookie.is_none() => {
                 Self { left_in: Some(browser.log.clone()), kept_in: vec![browser.log.clone()] }
@@ -68,19 +71,14 @@ impl Recognition {
         let Some(left_in) = &self.left_in else { return Ok(None) };
         let (app, application) = (&connection.app, &connection.application);
         let formers = connection.state().formers.clone();
-        let places = &connection.server.places;
-        let Some(taken) = places.take(app, application, left_in, channel, &formers).await? else {
-            return Ok(None);
-        };
-        if !formers.contains(&taken.client) {
-            connection.state().formers.push(taken.client.clone());
+        let coming = Coming { application, log: left_in, channel, formers: &formers };
+        let Some(taken) = connection.server.places.take(app, &coming).await? else { return Ok(None) };
+        let Taken { at, head, client, is_sure } = taken;
+        if let Some(client) = client.as_ref().filter(|client| !formers.contains(client)) {
+            connection.state().formers.push(client.clone());
         }
-        let page = app.engine.read(channel, ReadFrom::Head, NOTHING).await?;
-        if page.epoch != taken.at.epoch || taken.at.offset > page.head {
-            return Ok(None);
-        }
-        let offset = taken.at.offset.max(page.head.saturating_sub(MISSED_MAX));
-        let from = Position { offset, ..taken.at };
-        Ok(Some(Missed { from, until: page.head, former: taken.client }))
+        let offset = at.offset.max(head.saturating_sub(MISSED_MAX));
+        let (from, was_here) = (Position { offset, ..at }, client.is_some());
+        Ok(Some(Missed { from, until: head, former: client.filter(|_| is_sure), was_here }))
     }
 }

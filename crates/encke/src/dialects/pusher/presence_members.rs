@@ -66,6 +66,11 @@ impl PresenceMembers {
         Ok(!self.webhooks.announces())
     }
 
+    /// Whether a user is in the channel by a connection to this node.
+    pub(super) fn has(&self, log: &ChannelName, user_id: &str) -> bool {
+        self.lock().get(log).is_some_and(|users| users.contains_key(user_id))
+    }
+
     /// A connection of a user less. True when it was the last of this user, and is to be told by this node.
     pub(super) fn leave(&self, log: &ChannelName, user_id: &str) -> bool {
         let mut members = self.lock();

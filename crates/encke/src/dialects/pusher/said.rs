@@ -1,14 +1,12 @@
 //! What is said to a client after something that it asked: frames, and perhaps the end.
 
 use encke_proto::{
-    ChannelName, Close, CloseCode, ErrorCode,
+    Close, CloseCode, ErrorCode,
     codec::{
         pusher,
         ws::{CloseFrame, CloseStatus},
     },
 };
-
-use super::followed::Follows;
 
 /// Why a connection is closed, by the protocol's own numbers. From 4000 to 4099 clients stay away, from 4100
 /// on they come back after a pause, and from 4200 on at once.
@@ -83,10 +81,6 @@ pub(super) struct Said {
     pub(super) frames: Vec<String>,
     /// The end of the connection.
     pub(super) close: Option<CloseFrame>,
-    /// The channel that its client follows from now on, if that is to be known of it.
-    pub(super) follows: Option<Box<Follows>>,
-    /// The one that it does not follow any more.
-    pub(super) unfollows: Option<ChannelName>,
 }
 
 impl Said {
@@ -103,7 +97,7 @@ impl Said {
     /// An error, with which the connection ends. Clients of the first versions read it as a frame alone.
     pub(super) fn closing(close: PusherClose, message: &str) -> Self {
         let frames = vec![pusher::error(Some(close.number()), message)];
-        Self { frames, close: Some(close.frame(message)), ..Self::default() }
+        Self { frames, close: Some(close.frame(message)) }
     }
 }
 

@@ -2,18 +2,28 @@
 //! counts of subscribers have changed.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Weak},
     time::Duration,
 };
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::{
-    NAME, application::Applications, members_elsewhere, places::Places, presence_members::PresenceMembers,
-    publish::announce, subscription_counts::SubscriptionCounts, webhooks::Webhooks,
+    NAME,
+    application::Applications,
+    journal,
+    living::{Living, Question},
+    members_elsewhere,
+    places::Places,
+    presence_members::PresenceMembers,
+    publish::announce,
+    subscription_counts::SubscriptionCounts,
+    webhooks::Webhooks,
 };
-use crate::app::App;
+use crate::{app::App, random};
 
 /// How often it is looked which counts have changed.
 const LOOK: Duration = Duration::from_millis(250);
@@ -25,7 +35,7 @@ pub(super) struct Server {
     pub(super) applications: Applications,
     pub(super) members: PresenceMembers,
     pub(super) counts: SubscriptionCounts,
-    pub(super) places: Arc<Places>,
+    pub(super) places: Places,
     /// What applications are told.
     pub(super) webhooks: Arc<Webhooks>,
     /// For what is done beside the shards, whose threads have none; absent in tests of single parts.
@@ -41,7 +51,7 @@ impl Server {
                 applications: Applications::new(&app.config.pusher_apps),
                 members: PresenceMembers::new(Arc::clone(&webhooks)),
                 counts: SubscriptionCounts::default(),
-                places: Arc::default(),
+                places: Places::new(Arc::new(Living::new(run(), journal::outlives(app)))),
                 webhooks,
                 runtime: Handle::try_current().ok(),
             }
@@ -52,13 +62,16 @@ impl Server {
     pub(super) fn start(server: &Arc<Self>, app: &Arc<App>) {
         let knowing = Arc::downgrade(server);
         app.sessions.answers_for(NAME, move |question| {
-            let server = knowing.upgrade();
-            let answer = server.map_or(Value::Null, |one| members_elsewhere::answer(&one.members, &question));
+            let answer = knowing.upgrade().map_or(Value::Null, |server| match Question::deserialize(&question) {
+                Ok(question) => server.places.living.answer(&question),
+                Err(_) => members_elsewhere::answer(&server.members, &question),
+            });
             std::future::ready(answer)
         });
         if server.runtime.is_none() {
             return;
         }
+        journal::start(app, &server.places.living);
         let stopping = app.stopping.clone();
         let work = Self::tell_counts(Arc::downgrade(server), Arc::downgrade(app));
         app.supervisor.spawn("pusher subscription counts", async move {
@@ -93,4 +106,10 @@ impl Server {
             }
         }
     }
+}
+
+/// What this run of the server is called: nothing that has to be secret.
+fn run() -> String {
+    let bits = random::bits().unwrap_or_else(|_| RandomState::new().hash_one(0).into());
+    format!("{bits:032x}")
 }

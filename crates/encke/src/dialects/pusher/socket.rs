@@ -15,13 +15,18 @@ use super::{
     NAME,
     carry_out::{Heard, carry_out, expelled, hear},
     connection::{Asker, Connection},
-    followed::Followed,
     said::{PusherClose, Said, close_of, refusal_of},
 };
 use crate::{
     admission,
     transports::{NextAction, Spoken, Transport, TransportContext, Ws, close_with},
 };
+
+/// How long after a message it is looked whether it is acknowledged, and how often at most, in milliseconds.
+const LOOK_AFTER_MS: u64 = 100;
+const LOOK_EVERY_MS: u64 = 500;
+/// How often it is looked again for one who has not acknowledged it, until more is written.
+const LOOKS_MAX: u8 = 3;
 
 /// How it is served.
 pub(super) static TRANSPORT: &dyn Transport = &Ws(Socket);
@@ -37,21 +42,24 @@ pub(super) enum Held {
 /// A WebSocket that is served.
 pub(super) struct Served {
     connection: Arc<Connection>,
-    /// How far its client is, where that is to be known.
-    followed: Followed,
     /// Whether its client does not come back to go on.
     is_done: bool,
+    /// When it was looked last what is acknowledged, in milliseconds of the clock that never goes back.
+    looked_ms: u64,
+    /// How often it is looked again if nothing more is written.
+    looks_left: u8,
 }
 
 impl Served {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection: Arc::new(connection), followed: Followed::default(), is_done: false }
+        Self { connection: Arc::new(connection), is_done: false, looked_ms: 0, looks_left: 0 }
     }
+}
 
-    /// Whether a message is one for the client. What it has sent itself is not, or asked its backend to send
-    /// to all others.
-    fn lets(&self, message: &Message) -> bool {
-        message.from.as_ref() != Some(&self.connection.identity.user) && self.followed.lets(message)
+/// One whose client took nothing any more is freed without a word.
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.connection.ends(self.is_done);
     }
 }
 
@@ -109,10 +117,10 @@ impl Spoken for Socket {
     }
 
     fn message(context: &mut TransportContext<'_>, entry: &Entry) {
-        let message = entry.message();
+        let (message, start) = (entry.message(), context.out.len());
         let Some(Held::Open(served)) = context.state::<Held>() else { return };
-        let is_looked_after = !served.followed.is_empty();
-        if served.lets(message) {
+        let is_looked_after = served.connection.tracked().is_some();
+        if served.connection.lets(message) {
             context.out.extend_from_slice(entry.form("pusher.frame", |message| {
                 let mut out = Vec::new();
                 if let Some(text) = pusher::frame_text(message) {
@@ -122,7 +130,8 @@ impl Spoken for Socket {
             }));
         }
         if is_looked_after {
-            look_after(context, message);
+            let is_written = context.out.len() > start;
+            look_after(context, message, is_written);
         }
     }
 
@@ -132,7 +141,6 @@ impl Spoken for Socket {
     /// New rules forbid the channel.
     fn unsubscribed(context: &mut TransportContext<'_>, told: &Unsubscribed) {
         let Some(Held::Open(served)) = context.state::<Held>() else { return };
-        served.followed.unfollow(&told.channel);
         if let Some(text) = expelled(&served.connection, told) {
             frame::text(context.out, &text);
         }
@@ -148,26 +156,24 @@ impl Spoken for Socket {
     }
 
     fn left(context: &mut TransportContext<'_>) {
-        let Some(Held::Open(served)) = context.state::<Held>() else { return };
-        let (mut followed, connection) =
-            (std::mem::take(&mut served.followed), Arc::clone(&served.connection));
-        if followed.is_empty() || served.is_done {
-            return;
-        }
-        if let Some(up_to) = context.written.acknowledged() {
-            followed.acknowledged(up_to);
-        }
-        let Connection { app, server, application, identity, .. } = &*connection;
-        if let Some(runtime) = &server.runtime {
-            server.places.leave(runtime, app, application, identity.user.clone(), followed.places());
+        look(context);
+        if let Some(Held::Open(served)) = context.state::<Held>() {
+            served.connection.ends(served.is_done);
         }
     }
 
-    fn answered(context: &mut TransportContext<'_>, mut answer: Said) -> NextAction {
-        if let Some(Held::Open(served)) = context.state::<Held>() {
-            answer.unfollows.take().iter().for_each(|log| served.followed.unfollow(log));
-            answer.follows.take().into_iter().for_each(|follows| served.followed.follow(*follows));
+    fn wake(context: &mut TransportContext<'_>) {
+        look(context);
+        let now_ms = context.now.mono_ms;
+        let Some(Held::Open(served)) = context.state::<Held>() else { return };
+        let is_behind = served.connection.tracked().is_some_and(|tracked| tracked.followed().is_behind());
+        if is_behind && served.looks_left > 0 {
+            served.looks_left -= 1;
+            wake_at(context, now_ms + LOOK_EVERY_MS);
         }
+    }
+
+    fn answered(context: &mut TransportContext<'_>, answer: Said) -> NextAction {
         say(context, answer)
     }
 
@@ -188,14 +194,42 @@ impl Spoken for Socket {
 }
 
 /// Takes note that a message was written, or passed over.
-fn look_after(context: &mut TransportContext<'_>, message: &Message) {
-    let end = context.written.until(context.out.len());
+fn look_after(context: &mut TransportContext<'_>, message: &Message, is_written: bool) {
+    let (end, now_ms) = (context.written.until(context.out.len()), context.now.mono_ms);
     let Some(Held::Open(served)) = context.state::<Held>() else { return };
-    if served.followed.sent(&message.channel, message.position, end)
-        && let Some(up_to) = context.written.acknowledged()
-        && let Some(Held::Open(served)) = context.state::<Held>()
-    {
-        served.followed.acknowledged(up_to);
+    let next_ms = (now_ms + LOOK_AFTER_MS).max(served.looked_ms + LOOK_EVERY_MS);
+    served.looks_left = LOOKS_MAX;
+    let Some(tracked) = served.connection.tracked() else { return };
+    let is_due = if is_written {
+        tracked.followed().sent(&message.channel, message.position, end)
+    } else {
+        tracked.followed().passed_over(&message.channel, message.position, end);
+        false
+    };
+    if is_due || tracked.take_asked() {
+        look(context);
+    }
+    wake_at(context, next_ms);
+}
+
+/// Asks how much of what was written is acknowledged.
+fn look(context: &mut TransportContext<'_>) {
+    let now_ms = context.now.mono_ms;
+    let Some(Held::Open(served)) = context.state::<Held>() else { return };
+    if served.connection.tracked().is_none() {
+        return;
+    }
+    let Some(up_to) = context.written.acknowledged() else { return };
+    if let Some(Held::Open(served)) = context.state::<Held>() {
+        served.looked_ms = now_ms;
+        served.connection.acknowledged(up_to);
+    }
+}
+
+/// Has it looked again then, if not before.
+fn wake_at(context: &mut TransportContext<'_>, at_ms: u64) {
+    if let Some(kept) = context.duplex.as_deref_mut().and_then(|duplex| duplex.kept.as_deref_mut()) {
+        kept.wake_ms = Some(kept.wake_ms.map_or(at_ms, |before_ms| before_ms.min(at_ms)));
     }
 }
 

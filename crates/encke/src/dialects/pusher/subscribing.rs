@@ -1,8 +1,7 @@
 //! Subscribing to channels: whether a client may, what it follows then, and what it and the others are told.
 
-use encke_hub::Following;
 use encke_proto::{
-    ChannelName, Cursor, ErrorCode,
+    ChannelName, Cursor, ErrorCode, Position,
     codec::pusher::{self, Channel, ChannelData, ChannelKind, Member, MemberEvent, Subscribe, member_data},
 };
 
@@ -70,14 +69,16 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fau
         .map_err(|fault| Fault::new("SubscriptionError", fault.to_string(), 400))?;
     let member = authorize(connection, &channel, asked)?;
     let log = connection.application.log(channel.name)?;
-    let is_first = match &member {
-        Some(member) if channel.kind == ChannelKind::Presence => join(connection, &log, member)?,
-        _ => false,
+    let present = member.as_ref().filter(|_| channel.kind == ChannelKind::Presence);
+    let is_new = match present {
+        Some(member) => finds_room(connection, &log, member).await?,
+        None => false,
     };
+    let is_first = present.map_or(Ok(false), |member| join(connection, &log, member))?;
     connection.state().subscriptions.insert(channel.name.to_owned(), member.clone());
     let recognition = Recognition::of(connection, &channel, member.as_ref());
-    let (missed, following) = match follow_from(asker, &recognition, &log).await {
-        Ok(followed) => followed,
+    let missed = match follow_from(asker, &recognition, &channel, &log).await {
+        Ok(missed) => missed,
         Err(refused) => {
             release(connection, channel.name).await;
             return Err(refused.into());
@@ -92,7 +93,13 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fau
     }
     let data = match channel.kind {
         ChannelKind::Presence => {
-            members_elsewhere::data(&connection.app, &connection.server.members, &log).await?
+            let (data, count) =
+                members_elsewhere::data(&connection.app, &connection.server.members, &log).await?;
+            // Others may have come to other nodes at the same moment.
+            if is_new && count as u64 > connection.application.settings.presence_max_members {
+                return Err(full(connection));
+            }
+            data
         }
         _ => "{}".to_owned(),
     };
@@ -101,7 +108,7 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fau
         let kept_s = connection.application.settings.cache_ttl_s;
         match cache::last(&connection.app, &log, kept_s).await? {
             // It comes with what was missed, or has come before that.
-            Some(_) if missed.is_some() => {}
+            Some(_) if missed.as_ref().is_some_and(|missed| missed.was_here) => {}
             Some(cached) => frames.push(cached.frame),
             None => {
                 connection.server.webhooks.cache_miss(&log);
@@ -109,39 +116,43 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fau
             }
         }
     }
-    Ok(Said { frames, follows: follows(recognition, missed, &following, log), ..Said::default() })
+    Ok(Said { frames, ..Said::default() })
 }
 
 /// Follows a channel: from where the client stood in it, if it is known again, or from now on.
 async fn follow_from(
     asker: &Asker<'_>,
     recognition: &Recognition,
+    channel: &Channel<'_>,
     log: &ChannelName,
-) -> Result<(Option<Missed>, Following), Refused> {
-    let Connection { app, identity, .. } = asker.connection;
-    let missed = recognition.missed(asker.connection, log).await?;
+) -> Result<Option<Missed>, Refused> {
+    let connection = asker.connection;
+    let missed = recognition.missed(connection, log).await?;
+    // To who was not here the last event of a cache channel is told, and so is what came meanwhile; a user's
+    // own is followed already.
+    let begins_now = channel.is_cache || channel.kind == ChannelKind::User;
+    let missed = missed.filter(|missed| missed.was_here || !begins_now);
     let mut from = Cursor::default();
-    from.entries.extend(missed.as_ref().map(|missed| (log.clone(), missed.from)));
-    let following = follow(app, identity, asker.session, vec![log.clone()], &from).await?;
-    Ok((missed, following))
+    if let Some(missed) = &missed {
+        from.entries.push((log.clone(), missed.from));
+        // Before anything comes of it.
+        connection.follow(follows(recognition, Some(missed), log, missed.from));
+    }
+    let following =
+        follow(&connection.app, &connection.identity, asker.session, vec![log.clone()], &from).await?;
+    // Without the right to read the history it begins now all the same.
+    if let Some(began) = following.began.position(log)
+        && !recognition.kept_in.is_empty()
+    {
+        connection.follow(follows(recognition, missed.as_ref(), log, began));
+    }
+    Ok(missed)
 }
 
-/// What is known from now on of a channel that a client follows, if it is to be known again.
-fn follows(
-    recognition: Recognition,
-    missed: Option<Missed>,
-    following: &Following,
-    log: ChannelName,
-) -> Option<Box<Follows>> {
-    let kept_in = recognition.kept_in;
-    if kept_in.is_empty() && missed.is_none() {
-        return None;
-    }
-    // Without the right to read the history it begins now all the same.
-    let began = following.began.position(&log);
-    let at = began.or(missed.as_ref().map(|missed| missed.from))?;
-    let (until, former) = missed.map_or((0, None), |missed| (missed.until, Some(missed.former)));
-    Some(Box::new(Follows { log, kept_in, at, until, former }))
+/// What is known from now on of a channel that a client follows.
+fn follows(recognition: &Recognition, missed: Option<&Missed>, log: &ChannelName, at: Position) -> Follows {
+    let (until, former) = missed.map_or((0, None), |missed| (missed.until, missed.former.clone()));
+    Follows { log: log.clone(), kept_in: recognition.kept_in.clone(), at, until, former }
 }
 
 /// Whether the subscribers of a channel are told how many they are.
@@ -184,18 +195,38 @@ fn authorize(
     Ok(member)
 }
 
+/// Whether a user has room in a channel, among the members at all nodes. True when it is not there yet, as
+/// far as others may be that this node does not know.
+async fn finds_room(connection: &Connection, log: &ChannelName, member: &Member) -> Result<bool, Fault> {
+    let Connection { app, server, application, .. } = connection;
+    if app.sessions.nodes().is_none() || server.members.has(log, &member.user_id) {
+        return Ok(false);
+    }
+    let ids = members_elsewhere::ids(app, &server.members, log).await?;
+    if ids.contains(&member.user_id) {
+        return Ok(false);
+    }
+    if ids.len() as u64 >= application.settings.presence_max_members {
+        return Err(full(connection));
+    }
+    Ok(true)
+}
+
 fn join(connection: &Connection, log: &ChannelName, member: &Member) -> Result<bool, Fault> {
     let members_max = connection.application.settings.presence_max_members;
     let from = &connection.identity.user;
-    connection.server.members.join(log, member, from, members_max).map_err(|_| {
-        let message = format!("a presence channel has at most {members_max} members");
-        Fault::new("LimitReached", message, 4004)
-    })
+    connection.server.members.join(log, member, from, members_max).map_err(|_| full(connection))
+}
+
+fn full(connection: &Connection) -> Fault {
+    let members_max = connection.application.settings.presence_max_members;
+    Fault::new("LimitReached", format!("a presence channel has at most {members_max} members"), 4004)
 }
 
 /// Takes back what a subscription has done that came to nothing, or is over.
 async fn release(connection: &Connection, channel: &str) -> bool {
     let Some(member) = connection.state().subscriptions.remove(channel) else { return false };
+    connection.application.log(channel).iter().for_each(|log| connection.unfollow(log));
     let (app, server, application) = (&connection.app, &connection.server, &connection.application);
     let user = &connection.identity.user;
     departure::leave(app, server, application, user, (channel, member.as_ref())).await;
@@ -219,5 +250,5 @@ pub(super) async fn unsubscribe(asker: &Asker<'_>, channel: &str) -> Said {
         }
     }
     release(connection, channel).await;
-    Said { unfollows: connection.application.log(channel).ok(), ..Said::default() }
+    Said::default()
 }
