@@ -179,6 +179,61 @@ fn two_pages_of_a_browser_each_get_what_they_missed_and_one_that_stays_gets_noth
 }
 
 #[test]
+fn of_pages_that_went_at_different_times_none_loses_anything() {
+    let mut world = World::with(enable);
+    let mut early = world.page();
+    let cookie = early.cookie.clone().unwrap();
+    let mut late = world.page_with(&cookie);
+    for page in [&mut early, &mut late] {
+        page.subscribes("a");
+        page.subscribes("b");
+    }
+    world.tells("a", 0..2);
+    early.receives(0..2);
+    early.vanishes(&world);
+    world.tells("a", 2..4);
+    late.receives(0..4);
+    late.vanishes(&world);
+    world.tells("a", 4..6);
+    world.tells("b", 0..1);
+    // Which of them comes first nothing says.
+    let mut pages = [world.page_with(&cookie), world.page_with(&cookie)];
+    for page in &mut pages {
+        page.subscribes("a");
+        page.receives(2..6);
+        page.subscribes("b");
+        page.receives(0..1);
+        page.has_no_more();
+    }
+    let mut third = world.page_with(&cookie);
+    third.subscribes("a");
+    third.has_no_more();
+}
+
+#[test]
+fn one_that_is_not_let_in_leaves_its_place_to_one_that_is() {
+    let (mut world, _clock) = World::clocked(|config| {
+        enable(config);
+        (config.limits.user_requests_per_s, config.limits.burst_s) = (1, 30);
+    });
+    let mut page = world.page();
+    let cookie = page.cookie.clone().unwrap();
+    page.subscribes("news");
+    page.vanishes(&world);
+    world.tells("news", 0..2);
+    let mut hasty = world.page_with(&cookie);
+    let mut is_refused = |channel: &str| {
+        hasty.subscribes_with(&json!({ "channel": channel }))["event"] == "pusher:subscription_error"
+    };
+    assert!((0..40).any(|number| is_refused(&format!("other-{number}"))));
+    assert!(is_refused("news"));
+    let mut page = world.page_with(&cookie);
+    page.subscribes("news");
+    page.receives(0..2);
+    page.has_no_more();
+}
+
+#[test]
 fn who_has_said_goodbye_or_is_another_has_missed_nothing() {
     let mut world = World::with(enable);
     let ways: [(&str, Way, bool); 5] = [
@@ -370,6 +425,25 @@ fn what_was_sent_to_one_whose_network_was_gone_already_is_sent_again() {
     let mut page = world.page_with(&cookie);
     page.subscribes("news");
     assert!(page.receives_the_rest(count) > 2, "what its kernel had is not sent again");
+}
+
+#[test]
+fn one_that_is_back_before_its_old_connection_is_known_to_be_gone_misses_nothing() {
+    let mut world = World::with(enable);
+    if world.certificate.is_some() {
+        return;
+    }
+    let mut old = world.page();
+    let cookie = old.cookie.clone().unwrap();
+    let count = stalled(&mut world, &mut old);
+    let mut page = world.page_with(&cookie);
+    page.subscribes("news");
+    page.receives_the_rest(count);
+    // What the old one leaves at last is another's by now.
+    old.vanishes(&world);
+    let mut other = world.page_with(&cookie);
+    other.subscribes("news");
+    other.has_no_more();
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Wire {
         loop {
             let told = self.told();
             if told["event"] == "number" {
-                return told["data"].as_str().unwrap().parse().unwrap();
+                return told["data"].as_str().unwrap().split(' ').next().unwrap().parse().unwrap();
             }
         }
     }
@@ -159,8 +159,13 @@ fn application(members_max: u64) -> impl Fn(&mut Config) {
 
 /// Publishes numbers to the room.
 async fn tells(cluster: &TestCluster, numbers: std::ops::Range<u64>) {
+    tells_with(cluster, numbers, "").await;
+}
+
+/// The same, each with so much behind it.
+async fn tells_with(cluster: &TestCluster, numbers: std::ops::Range<u64>, behind: &str) {
     for number in numbers {
-        let event = json!({ "event": "number", "data": number.to_string() });
+        let event = json!({ "event": "number", "data": format!("{number} {behind}") });
         let raw = RawValue::from_string(event.to_string()).unwrap();
         let append = Append {
             id: MessageId::from_bits(u128::from(number) + 1),
@@ -235,6 +240,31 @@ fn what_a_client_missed_whose_node_was_killed_comes_at_another_once() {
     succeeded(&tab.joins("alice"));
     tab.has_no_more();
     drop((wire, first.node));
+}
+
+#[test]
+fn one_that_comes_to_another_node_before_its_own_knows_that_it_is_gone_goes_on_from_what_it_has() {
+    let (cluster, runtime) = (TestCluster::new(), Runtime::new().unwrap());
+    let places = runtime.block_on(nodes_with(&cluster, 0..2, application(100)));
+    let mut old = Wire::open(&places[0]);
+    succeeded(&old.joins("alice"));
+    runtime.block_on(tells(&cluster, 0..2));
+    old.receives(0..2);
+    // Other nodes know that she is here.
+    runtime.block_on(until("her place is written", async || written(&cluster).await.is_some()));
+    // It reads nothing any more: its kernel takes what fits, and the rest is under way.
+    let count = 150;
+    runtime.block_on(tells_with(&cluster, 2..count, &"x".repeat(9_000)));
+    runtime.block_on(until("all is written, or what fits", async || {
+        let counts = places[0].server.app.shards.counts().await.unwrap();
+        counts.slow > 0 || counts.written_bytes > (count - 2) * 9_000
+    }));
+    let mut again = Wire::open(&places[1]);
+    succeeded(&again.joins("alice"));
+    let first = again.number();
+    assert!(first > 2 && first < count, "what its kernel had is not sent again: {first}");
+    again.receives(first + 1..count);
+    again.has_no_more();
 }
 
 #[test]

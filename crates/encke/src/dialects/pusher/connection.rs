@@ -11,7 +11,7 @@ use std::{
 };
 
 use encke_proto::{
-    ChannelName, Message, SessionId, Time, UserId,
+    ChannelName, Message, SessionId, Time,
     codec::pusher::{Member, SignedIn},
 };
 
@@ -48,8 +48,6 @@ pub(super) struct State {
     pub(super) subscriptions: HashMap<String, Option<Member>>,
     /// The user as whom it signed in.
     pub(super) signed_in: Option<SignedIn>,
-    /// What its client was called before, as far as that is known.
-    pub(super) formers: Vec<UserId>,
     /// When the second began in which events are counted, in milliseconds of the clock that never goes back.
     second_ms: u64,
     /// How many events it has sent in that second.
@@ -108,7 +106,7 @@ impl Connection {
         let Some(tracked) = self.tracked() else { return };
         let logs = tracked.followed().kept_in();
         tracked.followed().unfollow(log);
-        self.server.places.living.moved(&logs);
+        self.server.places.living.unfollowed(tracked, &logs);
     }
 
     /// Whether a message is one for the client. What it has sent itself is not, or asked its backend to send
@@ -218,7 +216,7 @@ pub(super) struct Asker<'a> {
 }
 
 /// A socket id that cannot be guessed: two numbers, as libraries of backends demand.
-fn socket_id() -> Result<String, Refused> {
+pub(super) fn socket_id() -> Result<String, Refused> {
     let bits = random::bits()?;
     // Half of the bits tell connections apart for longer than any server runs, and the numbers stay exact in
     // JavaScript.

@@ -42,6 +42,8 @@ pub(super) struct Followed {
     sent: VecDeque<Sent>,
     /// How many more are written before it is asked again.
     unasked: usize,
+    /// Up to which byte a message reaches that was written and of which that is not kept.
+    unkept: Option<u32>,
     /// Whether a place is another than when that was asked last.
     is_moved: bool,
 }
@@ -83,7 +85,7 @@ impl Followed {
 
     /// A message was passed over, behind which the output is as it was before.
     pub(super) fn passed_over(&mut self, log: &ChannelName, at: Position, end: u32) {
-        if !self.sent.is_empty() {
+        if !self.sent.is_empty() || self.unkept.is_some() {
             self.sent(log, at, end);
         } else if let Some(channel) = self.channels.iter_mut().find(|channel| channel.log == *log) {
             channel.at = at;
@@ -99,6 +101,8 @@ impl Followed {
         }
         if self.sent.len() < SENT_MAX {
             self.sent.push_back(Sent { log: log.clone(), at, end });
+        } else {
+            self.unkept = Some(end);
         }
         self.unasked += 1;
         let is_due = self.unasked >= LOOK_AT;
@@ -109,7 +113,9 @@ impl Followed {
     /// So much of what was written is acknowledged.
     pub(super) fn acknowledged(&mut self, up_to: u32) {
         // Less than half of all numbers is on its way at a time.
-        while self.sent.front().is_some_and(|sent| up_to.wrapping_sub(sent.end) < 1 << 31) {
+        let reaches = |end: u32| up_to.wrapping_sub(end) < 1 << 31;
+        self.unkept = self.unkept.filter(|end| !reaches(*end));
+        while self.sent.front().is_some_and(|sent| reaches(sent.end)) {
             let Some(sent) = self.sent.pop_front() else { break };
             if let Some(channel) = self.channels.iter_mut().find(|channel| channel.log == sent.log) {
                 channel.at = sent.at;
@@ -186,6 +192,12 @@ mod tests {
         followed.acknowledged(4);
         assert_eq!(followed.sent.len(), SENT_MAX - 11);
         assert_eq!(offsets(&followed), [11]);
+        // What was written behind that is under way.
+        followed.acknowledged(SENT_MAX as u32);
+        followed.passed_over(&log, at(9_000), 2 * SENT_MAX as u32);
+        assert_eq!(offsets(&followed), [SENT_MAX as u64]);
+        followed.acknowledged(2 * SENT_MAX as u32);
+        assert_eq!(offsets(&followed), [9_000]);
     }
 
     #[test]

@@ -16,8 +16,8 @@ use super::{application::Application, place_records::Standing, tracked::Tracked}
 const WRITE_EVERY_MS: u64 = 1_000;
 /// How often it is written where they stand that do not, in milliseconds: before it is forgotten.
 const RENEW_EVERY_MS: u64 = 1_500_000;
-/// The most clients and the most places of one browser or user that are written. Others' are only known when
-/// they leave.
+/// The most clients and the most places of one browser or user that are written. Of so many clients others
+/// are told. Of more it is only known when they leave.
 const CLIENTS_MAX: usize = 64;
 const STANDS_MAX: usize = 256;
 
@@ -112,6 +112,19 @@ impl Living {
         }
     }
 
+    /// A client follows a channel no more whose places were kept in these logs. It is forgotten where none of
+    /// its places is kept any more.
+    pub(super) fn unfollowed(&self, client: &Arc<Tracked>, logs: &[ChannelName]) {
+        let mut state = self.lock();
+        // One that comes to follow another meanwhile is taken in again behind this lock.
+        let kept_in = client.followed().kept_in();
+        let (kept, over): (Vec<_>, Vec<_>) = logs.iter().cloned().partition(|log| kept_in.contains(log));
+        state.forget(client, &over, self.is_written);
+        if self.is_written {
+            state.note(&kept);
+        }
+    }
+
     /// A client has moved whose places are kept in these logs.
     pub(super) fn moved(&self, logs: &[ChannelName]) {
         if self.is_written {
@@ -121,22 +134,13 @@ impl Living {
 
     /// A client is gone, and what there was to be written of it in a log is.
     pub(super) fn gone(&self, client: &Arc<Tracked>, logs: &[ChannelName]) {
-        let mut state = self.lock();
-        for log in logs {
-            let Some(kept) = state.logs.get_mut(log) else { continue };
-            kept.clients.retain(|known| !Arc::ptr_eq(known, client));
-            if kept.clients.is_empty() && !self.is_written {
-                state.logs.remove(log);
-            }
-        }
-        if self.is_written {
-            state.note(logs);
-        }
+        self.lock().forget(client, logs, self.is_written);
     }
 
-    /// Who follows a channel, of those whose places are kept in a log.
+    /// Who follows a channel, of those whose places are kept in a log: the last who came.
     pub(super) fn standing(&self, log: &ChannelName, channel: &ChannelName) -> Vec<Stands> {
-        let clients = self.lock().logs.get(log).map(|kept| kept.clients.clone()).unwrap_or_default();
+        let last = |kept: &Kept| kept.clients.iter().rev().take(CLIENTS_MAX).cloned().collect::<Vec<_>>();
+        let clients = self.lock().logs.get(log).map(last).unwrap_or_default();
         let stands = clients.iter().filter_map(|client| {
             client.ask();
             let at = client.followed().stands_at(channel)?;
@@ -205,6 +209,21 @@ impl Living {
 }
 
 impl State {
+    /// Takes a client out of these logs. Where it is written down who is here, one that is empty stays until
+    /// that is.
+    fn forget(&mut self, client: &Arc<Tracked>, logs: &[ChannelName], is_written: bool) {
+        for log in logs {
+            let Some(kept) = self.logs.get_mut(log) else { continue };
+            kept.clients.retain(|known| !Arc::ptr_eq(known, client));
+            if kept.clients.is_empty() && !is_written {
+                self.logs.remove(log);
+            }
+        }
+        if is_written {
+            self.note(logs);
+        }
+    }
+
     fn note(&mut self, logs: &[ChannelName]) {
         for log in logs {
             if let Some(kept) = self.logs.get_mut(log)
@@ -308,6 +327,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_left_of_who_follows_no_channel_any_more() {
+        for is_written in [false, true] {
+            let (living, client) = (Living::new("run".into(), is_written), client(1, 2, &log(0)));
+            living.enter(&application(), &client, &[log(0)]);
+            for (number, left) in [(0, 1), (1, 0)] {
+                client.followed().unfollow(&channel(number));
+                living.unfollowed(&client, &[log(0)]);
+                let kept = living.lock().logs.get(&log(0)).map_or(0, |kept| kept.clients.len());
+                assert_eq!(kept, left, "{is_written}");
+            }
+            assert!(living.take_due(9, 0).is_empty());
+            assert!(living.lock().logs.is_empty(), "{is_written}");
+        }
+    }
+
+    #[test]
     fn who_does_not_move_is_written_again_before_it_is_forgotten() {
         let (living, application) = (Living::new("run".into(), true), application());
         let client = client(1, 1, &log(0));
@@ -327,6 +362,7 @@ mod tests {
         let last = &clients[CLIENTS_MAX].client;
         let due = living.take_due(9, 0).pop().unwrap();
         assert_eq!((due.clients.len(), &due.clients[0].0), (CLIENTS_MAX, last));
+        assert_eq!(living.standing(&log(0), &channel(0)).len(), CLIENTS_MAX);
         for number in 1..4 {
             let client = client(number, 100, &log(1));
             living.enter(&application, &client, &[log(1), log(2)]);

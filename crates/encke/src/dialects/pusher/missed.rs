@@ -7,8 +7,8 @@ use encke_proto::{
 };
 
 use super::{
-    connection::Connection,
-    place_records,
+    connection::{Connection, socket_id},
+    place_records::{self, What, write},
     places::{Coming, Taken},
 };
 use crate::http::refusal::Refused;
@@ -70,15 +70,26 @@ impl Recognition {
     ) -> Result<Option<Missed>, Refused> {
         let Some(left_in) = &self.left_in else { return Ok(None) };
         let (app, application) = (&connection.app, &connection.application);
-        let formers = connection.state().formers.clone();
-        let coming = Coming { application, log: left_in, channel, formers: &formers };
+        let coming = Coming { application, log: left_in, channel };
         let Some(taken) = connection.server.places.take(app, &coming).await? else { return Ok(None) };
         let Taken { at, head, client, is_sure } = taken;
-        if let Some(client) = client.as_ref().filter(|client| !formers.contains(client)) {
-            connection.state().formers.push(client.clone());
-        }
         let offset = at.offset.max(head.saturating_sub(MISSED_MAX));
         let (from, was_here) = (Position { offset, ..at }, client.is_some());
         Ok(Some(Missed { from, until: head, former: client.filter(|_| is_sure), was_here }))
+    }
+
+    /// Leaves a place that was taken in vain to one that comes later. It is as of another client: whose place
+    /// was taken once, of that client nothing counts any more.
+    pub(super) async fn give_back(&self, connection: &Connection, missed: &Missed, channel: &ChannelName) {
+        let Some(left_in) = self.left_in.as_ref().filter(|_| missed.was_here) else { return };
+        let (app, application) = (&connection.app, &connection.application);
+        let given_back = async {
+            let other = application.user(&socket_id()?)?;
+            let left = What::Left(other, vec![(channel.clone(), missed.from)]);
+            write(app, application, left_in, left).await
+        };
+        if let Err(Refused(refusal)) = given_back.await {
+            tracing::warn!(error = %refusal.message, "what a client misses will not be sent to it");
+        }
     }
 }

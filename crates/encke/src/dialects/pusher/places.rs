@@ -67,8 +67,6 @@ pub(super) struct Coming<'a> {
     /// Where the places of its browser or user are kept.
     pub(super) log: &'a ChannelName,
     pub(super) channel: &'a ChannelName,
-    /// Of which clients it has taken places already.
-    pub(super) formers: &'a [UserId],
 }
 
 /// What the records say of one channel.
@@ -112,10 +110,9 @@ impl Places {
         });
     }
 
-    /// Takes a place in a channel that was left less than the application's time ago. Of several it is one of
-    /// a client of whom others were taken already, or else the last that was left.
+    /// Takes a place in a channel that was left less than the application's time ago.
     pub(super) async fn take(&self, app: &App, coming: &Coming<'_>) -> Result<Option<Taken>, Refused> {
-        let Coming { application, log, channel, formers } = *coming;
+        let Coming { application, log, channel } = *coming;
         let part = usize::try_from(self.hasher.hash_one(log.as_str()) % PARTS as u64).unwrap_or(0);
         let since_ms = app.now().wall.0.saturating_sub(application.settings.recovery_s * 1_000);
         let mut seen: Option<Page> = None;
@@ -150,7 +147,7 @@ impl Places {
             // What was sent to these and is not acknowledged for so long they will not have.
             let gone = here.iter().filter(|stands| lags(stands));
             free.extend(gone.map(|stands| (stands.client.clone(), stands.at)));
-            let taken = choose(free, &page, formers);
+            let taken = choose(free, &page);
             if let Some(Taken { client: Some(client), .. }) = &taken {
                 write(app, application, log, What::Taken(client.clone(), channel.clone())).await?;
             }
@@ -211,18 +208,14 @@ pub(super) async fn write_left(
     }
 }
 
-/// Of these places, in the order in which they were left, the one that is taken.
-fn choose(free: Vec<(UserId, Position)>, page: &Page, formers: &[UserId]) -> Option<Taken> {
-    let mut clients: Vec<UserId> = Vec::new();
-    let mut first: Option<Position> = None;
-    for (client, at) in free {
-        let Some(at) = carry(page, at) else { continue };
-        first = Some(first.filter(|first| first.offset <= at.offset).unwrap_or(at));
-        clients.push(client);
-    }
-    let (at, is_sure) = (first?, clients.len() == 1);
-    let former = clients.iter().rposition(|client| formers.contains(client));
-    let client = former.map(|index| clients.swap_remove(index)).or_else(|| clients.pop());
+/// Of these places, in the order in which they were left, the one that is taken: that which is farthest, the
+/// last of several. So the first place is there until all have come, and each goes on from that.
+fn choose(free: Vec<(UserId, Position)>, page: &Page) -> Option<Taken> {
+    let in_log = |(client, at)| carry(page, at).map(|at| (client, at));
+    let places: Vec<(UserId, Position)> = free.into_iter().filter_map(in_log).collect();
+    let is_sure = places.len() == 1;
+    let at = places.iter().map(|(_, at)| *at).min_by_key(|at| at.offset)?;
+    let client = places.into_iter().max_by_key(|(_, at)| at.offset).map(|(client, _)| client);
     Some(Taken { at, head: page.head, client, is_sure })
 }
 
@@ -277,20 +270,22 @@ mod tests {
     }
 
     #[test]
-    fn of_several_places_it_goes_on_from_the_first_and_takes_the_last() {
-        let free = vec![(client(1), at(7)), (client(2), at(3)), (client(3), at(5))];
-        let taken = |formers: &[UserId]| choose(free.clone(), &page(9), formers).unwrap();
-        let last = Taken { at: at(3), head: 9, client: Some(client(3)), is_sure: false };
-        assert_eq!(taken(&[]), last);
-        assert_eq!(taken(&[client(1)]), Taken { client: Some(client(1)), ..last });
+    fn as_many_as_left_go_on_from_the_first_of_their_places() {
+        let mut free = vec![(client(1), at(7)), (client(2), at(3)), (client(3), at(7)), (client(4), at(5))];
+        for (number, is_sure) in [(3, false), (1, false), (4, false), (2, true)] {
+            let taken = choose(free.clone(), &page(9)).unwrap();
+            assert_eq!(taken, Taken { at: at(3), head: 9, client: Some(client(number)), is_sure });
+            free.retain(|(left, _)| *left != client(number));
+        }
+        assert_eq!(choose(free, &page(9)), None);
     }
 
     #[test]
     fn a_place_that_is_alone_is_its_own_and_one_that_is_not_in_the_log_is_none() {
         let free = vec![(client(1), at(7)), (client(2), at(10))];
-        let taken = choose(free, &page(9), &[]).unwrap();
+        let taken = choose(free, &page(9)).unwrap();
         assert_eq!(taken, Taken { at: at(7), head: 9, client: Some(client(1)), is_sure: true });
-        assert_eq!(choose(vec![(client(2), at(10))], &page(9), &[]), None);
+        assert_eq!(choose(vec![(client(2), at(10))], &page(9)), None);
     }
 
     #[test]

@@ -173,6 +173,12 @@ impl Spoken for Socket {
         }
     }
 
+    /// With each it is looked as well what is acknowledged, for those who are slow to do that.
+    fn heartbeat(context: &mut TransportContext<'_>) {
+        look(context);
+        frame::write(context.out, frame::PING, &[]);
+    }
+
     fn answered(context: &mut TransportContext<'_>, answer: Said) -> NextAction {
         say(context, answer)
     }

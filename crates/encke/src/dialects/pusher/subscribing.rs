@@ -139,7 +139,13 @@ async fn follow_from(
         connection.follow(follows(recognition, Some(missed), log, missed.from));
     }
     let following =
-        follow(&connection.app, &connection.identity, asker.session, vec![log.clone()], &from).await?;
+        follow(&connection.app, &connection.identity, asker.session, vec![log.clone()], &from).await;
+    // Whose connection is over by now has written what it leaves without this.
+    let is_over = connection.tracked().is_some_and(|tracked| tracked.is_leaving());
+    if let Some(missed) = missed.as_ref().filter(|_| following.is_err() || is_over) {
+        recognition.give_back(connection, missed, log).await;
+    }
+    let following = following?;
     // Without the right to read the history it begins now all the same.
     if let Some(began) = following.began.position(log)
         && !recognition.kept_in.is_empty()
