@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use encke_engine::{Cluster, NODE_LIVES_MS, NodeId, NodeInbox};
+use encke_engine::{BEAT_MS, Cluster, NODE_LIVES_MS, NodeId, NodeInbox};
 use encke_hub::{ControlReply, ControlRequest};
 use encke_proto::ErrorCode;
 use futures_util::future::join_all;
@@ -32,6 +32,9 @@ use super::{
 pub const MESSAGES_MAX: usize = 16_384;
 /// How long an answer is waited for. A node that is silent for longer is not counted any more.
 const ANSWER_MAX: Duration = Duration::from_millis(NODE_LIVES_MS + 500);
+/// The same for what a dialect asks, whose clients are refused if it fails: that a node was killed is known a
+/// beat after it has been silent for that long, and later where beats are late.
+const DIALECT_ANSWER_MAX: Duration = Duration::from_millis(NODE_LIVES_MS + 4 * BEAT_MS);
 /// After how long a question is put once more, since a message may get lost.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -71,7 +74,7 @@ enum Answered {
 pub(super) struct NodeRpc {
     cluster: Arc<dyn Cluster>,
     membership: Arc<Membership>,
-    /// Who waits for which answer; each for [`ANSWER_MAX`] at most.
+    /// Who waits for which answer; each for [`DIALECT_ANSWER_MAX`] at most.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Answered>>>,
     next: AtomicU64,
     recent_answers: RecentAnswers,
@@ -153,7 +156,7 @@ impl NodeRpc {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (from, dialect, question) = (me.to_string(), dialect.to_owned(), question.clone());
         let message = NodeMessage::DialectQuestion { from, number, dialect, question }.write()?;
-        match self.exchange(to, number, message, ANSWER_MAX).await? {
+        match self.exchange(to, number, message, DIALECT_ANSWER_MAX).await? {
             Some(Answered::Dialect(answer)) => Ok(Some(answer)),
             Some(Answered::Control(_) | Answered::Report(_)) => Err(ErrorCode::Internal),
             None => Ok(None),

@@ -37,6 +37,11 @@ impl Applications {
         Self(settings.iter().map(|settings| Arc::new(Application::new(settings.clone()))).collect())
     }
 
+    /// Whether clients of any are sent what they missed.
+    pub(super) fn recover(&self) -> bool {
+        self.0.iter().any(|application| application.settings.recovery)
+    }
+
     /// The one that clients name so.
     pub(super) fn by_key(&self, key: &str) -> Option<&Arc<Application>> {
         self.0.iter().find(|application| application.settings.key == key)

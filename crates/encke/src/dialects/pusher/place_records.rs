@@ -3,8 +3,6 @@
 //! so each record is signed with the application's secret; a log is named by a digest, since what it is named
 //! by entitles to the places.
 
-use std::sync::Arc;
-
 use encke_engine::{Append, HERE_LOGS, PLACE_LOGS, PLACES_MAX, PageLimit, ReadFrom, Targets};
 use encke_proto::{Body, ChannelName, ErrorCode, MessageId, Position, UserId};
 use serde::{Deserialize, Serialize};
@@ -82,7 +80,7 @@ pub(super) async fn write_of(
         id: MessageId::fresh(time, random::pooled_bits()?),
         key: None,
         targets: Targets::Channels(vec![log.clone()]),
-        body: Body::Data(Arc::from(data)),
+        body: Body::Data(data.into()),
         from: None,
         time,
         expires: None,

@@ -71,7 +71,9 @@ impl Server {
         if server.runtime.is_none() {
             return;
         }
-        journal::start(app, &server.places.living);
+        if server.applications.recover() {
+            journal::start(app, &server.places.living);
+        }
         let stopping = app.stopping.clone();
         let work = Self::tell_counts(Arc::downgrade(server), Arc::downgrade(app));
         app.supervisor.spawn("pusher subscription counts", async move {
