@@ -2,7 +2,7 @@
 //! on it is sent what there was, and what is not sent again. Its own library is asked in
 //! `tests/e2e/pusher-recovery.test.js`.
 
-use encke_engine::PLACES_MAX;
+use encke_engine::{PLACES_MAX, PageLimit, ReadFrom};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -59,6 +59,12 @@ impl World {
             let event = json!({ "event": "number", "data": number.to_string() });
             self.publish(&format!("pusher:1:{channel}"), &event.to_string());
         }
+    }
+
+    /// How many messages there were in a log.
+    fn head(&self, log: &ChannelName) -> u64 {
+        let limit = PageLimit { messages: 1, bytes: 1 };
+        self.runtime.block_on(self.app().engine.read(log, ReadFrom::Head, limit)).unwrap().head
     }
 
     /// Waits until the server knows that a client is gone.
@@ -481,7 +487,10 @@ fn of_the_records_of_a_browser_the_last_256_count() {
     let log = ChannelName::internal(&format!("dialects/places/pusher/{name}"));
     page.subscribes("news");
     for (others, is_known) in [(PLACES_MAX - 1, true), (PLACES_MAX, false)] {
+        let before = world.head(&log);
         page.vanishes(&world);
+        // Its record is written beside that, and the others' are to be behind it.
+        world.until(|| world.head(&log) > before);
         world.tells("news", 0..1);
         for _ in 0..others {
             world.append(Targets::Channels(vec![log.clone()]), "\"another's\"");
