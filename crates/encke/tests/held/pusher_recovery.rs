@@ -61,8 +61,8 @@ impl World {
         }
     }
 
-    /// How many messages there were in a log.
-    fn head(&self, log: &ChannelName) -> u64 {
+    /// How many records there were in a log.
+    fn records(&self, log: &ChannelName) -> u64 {
         let limit = PageLimit { messages: 1, bytes: 1 };
         self.runtime.block_on(self.app().engine.read(log, ReadFrom::Head, limit)).unwrap().head
     }
@@ -487,10 +487,10 @@ fn of_the_records_of_a_browser_the_last_256_count() {
     let log = ChannelName::internal(&format!("dialects/places/pusher/{name}"));
     page.subscribes("news");
     for (others, is_known) in [(PLACES_MAX - 1, true), (PLACES_MAX, false)] {
-        let before = world.head(&log);
+        let before = world.records(&log);
         page.vanishes(&world);
         // Its record is written beside that, and the others' are to be behind it.
-        world.until(|| world.head(&log) > before);
+        world.until(|| world.records(&log) > before);
         world.tells("news", 0..1);
         for _ in 0..others {
             world.append(Targets::Channels(vec![log.clone()]), "\"another's\"");
