@@ -280,6 +280,41 @@ impl Hub {
         }
     }
 
+    /// The next message or gap of one channel, where all else stands back for now. Behind the last of it the
+    /// session is ready again as soon as anything more comes.
+    pub fn pull_of(&mut self, conn: ConnKey, channel: &ChannelName, now: Now) -> Pulled {
+        let Some((key, _)) = self.served_by(conn).filter(|(_, session)| session.begun) else {
+            return Pulled::Nothing;
+        };
+        let index = self.channel_key(channel).and_then(|channel| self.sub_of(key, channel));
+        let Self { sessions, channels, traffic, outputs, .. } = self;
+        let Some(session) = sessions.get_mut(key) else { return Pulled::Nothing };
+        let next = match index.and_then(|index| session.subs.get_mut(usize::from(index))) {
+            Some(sub) => next_of(sub, channels.at(sub.channel).and_then(Channel::window), traffic, now),
+            None => SubNext::Nothing,
+        };
+        match next {
+            SubNext::Message(entry) => {
+                let transport = traffic.of(session.transport).map_or("", |transport| {
+                    transport.delivered += 1;
+                    transport.name
+                });
+                outputs.extend(traced(entry.message(), transport));
+                return Pulled::Message(entry);
+            }
+            SubNext::Gap(gap) => {
+                traffic.gap(gap.reason);
+                return Pulled::Gap(*gap);
+            }
+            SubNext::Nothing => session.ready = false,
+            SubNext::Read => {
+                session.ready = false;
+                index.into_iter().for_each(|index| self.ask_to_read(key, index));
+            }
+        }
+        Pulled::Nothing
+    }
+
     /// What the client of a session is to be told besides messages and gaps.
     fn pull_notice(&mut self, key: Key, now: Now) -> Option<Pulled> {
         let unsubscribed = self.next_unsubscribed(key).map(Pulled::Unsubscribed);

@@ -1,6 +1,6 @@
 //! Messages come, in order, once, and to the sessions that follow.
 
-use encke_hub::{Attach, ConnKey, HubConfig, Output, Start};
+use encke_hub::{Attach, ConnKey, HubConfig, Output, Pulled, Start};
 
 use crate::{
     support::channel,
@@ -33,6 +33,34 @@ fn ready_is_said_once_until_everything_was_pulled() {
     world.pull(1);
     world.publish("news");
     assert_eq!(ready(&mut world), 1);
+}
+
+#[test]
+fn what_comes_in_one_channel_is_pulled_alone_and_the_rest_behind_it() {
+    let mut world = World::default();
+    world.come(attach_to(1, "alice", &["news", "answers"]));
+    world.publish_many("news", 2);
+    let answers = channel("answers");
+    let of = |world: &mut World| match world.hub.pull_of(ConnKey(1), &answers, world.now) {
+        Pulled::Message(entry) => entry.message().position.offset,
+        other => {
+            assert!(matches!(other, Pulled::Nothing), "{other:?}");
+            0
+        }
+    };
+    assert_eq!(of(&mut world), 0, "what stands back is not pulled");
+    world.said();
+    world.publish("news");
+    assert!(world.is_ready(1), "it is said again when more comes");
+    assert_eq!(of(&mut world), 0);
+    world.publish("answers");
+    assert!(world.is_ready(1));
+    assert_eq!((of(&mut world), of(&mut world)), (1, 0));
+    assert_eq!(world.pull(1), ["news 1", "news 2", "news 3"]);
+    // What is behind in it is read first.
+    world.append("answers");
+    world.publish("answers");
+    assert_eq!((of(&mut world), of(&mut world), of(&mut world)), (2, 3, 0));
 }
 
 #[test]

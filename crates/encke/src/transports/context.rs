@@ -4,7 +4,7 @@
 use std::{any::Any, borrow::Cow};
 
 use encke_hub::{ConnKey, Hub, Now, Pulled};
-use encke_proto::{ErrorCode, Open, Refusal, SessionId, UserId};
+use encke_proto::{ChannelName, ErrorCode, Open, Refusal, SessionId, UserId};
 
 use super::{Command, Duplex, NextAction, Site, Written};
 use crate::{
@@ -89,6 +89,12 @@ impl TransportContext<'_> {
     /// The next message or gap.
     pub fn pull(&mut self) -> Pulled {
         self.hub.pull(self.conn, self.now)
+    }
+
+    /// The same of one channel, where all else stands back; there is more to pull for the session as soon as
+    /// anything more comes.
+    pub fn pull_of(&mut self, channel: &ChannelName) -> Pulled {
+        self.hub.pull_of(self.conn, channel, self.now)
     }
 
     /// Writes where the session stands now to [`TransportContext::cursor`].

@@ -16,6 +16,11 @@ pub trait AnswerForm: Sync + fmt::Debug + 'static {
     /// What is gathered for one answer.
     type Gathered: Default;
 
+    /// What comes next. A dialect may have all but one channel stand back.
+    fn next(context: &mut TransportContext<'_>) -> Pulled {
+        context.pull()
+    }
+
     /// Gathers a message. A dialect may pass over one that is not for this client.
     fn message(context: &mut TransportContext<'_>, gathered: &mut Self::Gathered, entry: &Entry);
 
@@ -92,7 +97,7 @@ impl<F: AnswerForm> Transport for OneAnswer<F> {
 fn gather<F: AnswerForm>(context: &mut TransportContext<'_>) -> F::Gathered {
     let mut gathered = F::Gathered::default();
     while !F::is_full(context, &gathered) {
-        match context.pull() {
+        match F::next(context) {
             Pulled::Message(entry) => F::message(context, &mut gathered, &entry),
             Pulled::Gap(gap) => F::gap(&mut gathered, &gap),
             Pulled::Unsubscribed(told) => F::unsubscribed(&mut gathered, &told),

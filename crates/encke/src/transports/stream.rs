@@ -27,6 +27,11 @@ pub trait Form: Sync + fmt::Debug + 'static {
     /// Writes what stands before the first message.
     fn open(context: &mut TransportContext<'_>);
 
+    /// What comes next. A dialect may have all but one channel stand back.
+    fn next(context: &mut TransportContext<'_>) -> Pulled {
+        context.pull()
+    }
+
     /// Writes a message.
     fn message(context: &mut TransportContext<'_>, entry: &Entry);
 
@@ -103,7 +108,7 @@ impl<F: Form> Transport for Stream<F> {
         let mut after = NextAction::Wait;
         while !F::is_full(context) {
             let begins = context.out.len();
-            match context.pull() {
+            match F::next(context) {
                 Pulled::Message(entry) => F::message(context, &entry),
                 Pulled::Gap(gap) => F::gap(context, &gap),
                 Pulled::Unsubscribed(told) => F::unsubscribed(context, &told),
