@@ -51,7 +51,7 @@ pub use receipt::{CANCELLED, Mark, Receipt, ReceiptState};
 pub use receipt_totals::ReceiptTotals;
 pub use retention::{
     DEVICE_LOG_MESSAGES, DEVICE_LOGS, EVENT_LOG, EXPIRY_LOGS, HERE_LOGS, PLACE_LOGS, PLACES_MAX, PUSH_LOG,
-    Retention, RetentionTable, SESSION_LOGS,
+    RUN_LOG_MESSAGES, RUN_LOGS, Retention, RetentionTable, SESSION_LOGS,
 };
 pub use stats::{Commits, EngineStats};
 pub use user::UserRecord;

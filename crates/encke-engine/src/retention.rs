@@ -86,8 +86,18 @@ const PLACES: Retention = Retention { max_messages: PLACES_MAX as u64, max_bytes
 /// stand that are here, in each all of some browser or user. The last message counts.
 pub const HERE_LOGS: &str = "dialects/here/";
 
-/// What is kept of each: what is there is written anew in time.
-const HERE: Retention = Retention { max_messages: 2, max_bytes: 1 << 20, max_age_s: 4_000 };
+/// What is kept of each: what is there is written anew every 25 minutes, and asked for for an hour.
+const HERE: Retention = Retention { max_messages: 2, max_bytes: 1 << 20, max_age_s: 5_400 };
+
+/// What the names of the internal channels begin with in which servers say that clients of some browser or
+/// user are there. Each message says it of all servers that are known, so that the last few count together.
+pub const RUN_LOGS: &str = "dialects/runs/";
+
+/// How many messages of such a log are kept: more than servers that write to it at the same moment.
+pub const RUN_LOG_MESSAGES: usize = 8;
+
+/// What is kept of each.
+const RUNS: Retention = Retention { max_messages: RUN_LOG_MESSAGES as u64, max_bytes: 1 << 16, ..HERE };
 
 /// What is kept of each: a session whose client is away for so long is over.
 const SESSION: Retention = Retention { max_messages: 4, max_bytes: 1 << 20, max_age_s: 604_800 };
@@ -111,6 +121,7 @@ impl RetentionTable {
                 name if name.trim_start_matches('\0').starts_with(SESSION_LOGS) => SESSION,
                 name if name.trim_start_matches('\0').starts_with(PLACE_LOGS) => PLACES,
                 name if name.trim_start_matches('\0').starts_with(HERE_LOGS) => HERE,
+                name if name.trim_start_matches('\0').starts_with(RUN_LOGS) => RUNS,
                 // As long as pushes: what a device had by then is not kept any more either.
                 name if name.trim_start_matches('\0').starts_with(DEVICE_LOGS) => Retention {
                     max_messages: DEVICE_LOG_MESSAGES,
