@@ -24,7 +24,7 @@ mod user_locations;
 
 pub use listed::Listed;
 pub use node_reports::{NodeReports, SilentNode};
-pub use node_rpc::{Inbox, MESSAGES_MAX, NodeInboxSender, node_inbox};
+pub use node_rpc::{DIALECT_ANSWER_MAX, Inbox, MESSAGES_MAX, NodeInboxSender, node_inbox};
 pub use nodes::{Bounds, Nodes};
 pub use sessions::Sessions;
 pub use user_locations::Claiming;

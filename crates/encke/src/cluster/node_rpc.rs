@@ -34,7 +34,7 @@ pub const MESSAGES_MAX: usize = 16_384;
 const ANSWER_MAX: Duration = Duration::from_millis(NODE_LIVES_MS + 500);
 /// The same for what a dialect asks, whose clients are refused if it fails: that a node was killed is known a
 /// beat after it has been silent for that long, and later where beats are late.
-const DIALECT_ANSWER_MAX: Duration = Duration::from_millis(NODE_LIVES_MS + 4 * BEAT_MS);
+pub const DIALECT_ANSWER_MAX: Duration = Duration::from_millis(NODE_LIVES_MS + 4 * BEAT_MS);
 /// After how long a question is put once more, since a message may get lost.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -142,7 +142,7 @@ impl NodeRpc {
         }
     }
 
-    /// Asks a dialect of a node; none when the node is dead.
+    /// Asks a dialect of a node, which has so long to answer; none when the node is dead.
     ///
     /// # Errors
     /// As [`NodeRpc::ask`].
@@ -151,12 +151,13 @@ impl NodeRpc {
         to: NodeId,
         dialect: &str,
         question: &Value,
+        timeout: Duration,
     ) -> Result<Option<Value>, ErrorCode> {
         let Some(me) = self.membership.me() else { return Err(ErrorCode::EngineUnavailable) };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (from, dialect, question) = (me.to_string(), dialect.to_owned(), question.clone());
         let message = NodeMessage::DialectQuestion { from, number, dialect, question }.write()?;
-        match self.exchange(to, number, message, DIALECT_ANSWER_MAX).await? {
+        match self.exchange(to, number, message, timeout).await? {
             Some(Answered::Dialect(answer)) => Ok(Some(answer)),
             Some(Answered::Control(_) | Answered::Report(_)) => Err(ErrorCode::Internal),
             None => Ok(None),

@@ -11,10 +11,14 @@ use std::{
 use encke_engine::NodeId;
 use encke_hub::{CloseTarget, ControlReply, ControlRequest, Following, FreshToken};
 use encke_proto::{ChannelName, Close, Cursor, ErrorCode, NameFilter, Offset, Position, SessionId, UserId};
-use futures_util::{FutureExt, StreamExt, future::try_join_all, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{join_all, try_join_all},
+    stream::FuturesUnordered,
+};
 use serde_json::Value;
 
-use super::{Listed, Nodes};
+use super::{DIALECT_ANSWER_MAX, Listed, Nodes};
 use crate::{
     auth::RevocationRecord,
     revocation_log::{RevocationLog, close_of},
@@ -361,15 +365,19 @@ impl Sessions {
         }
     }
 
-    /// What a dialect answers on each other node that lives. Those of which it is not spoken answer null.
-    ///
-    /// # Errors
-    /// [`ErrorCode::EngineUnavailable`].
-    pub async fn ask_dialects(&self, dialect: &str, question: &Value) -> Result<Vec<Value>, ErrorCode> {
-        let Some(nodes) = &self.nodes else { return Ok(Vec::new()) };
+    /// What a dialect answers on each other node that lives, or why that is not known: a node that is silent
+    /// takes nothing from what others answer. Those of which it is not spoken answer null. Each has so long,
+    /// up to [`super::DIALECT_ANSWER_MAX`].
+    pub async fn ask_dialects(
+        &self,
+        dialect: &str,
+        question: &Value,
+        timeout: Duration,
+    ) -> Vec<Result<Value, ErrorCode>> {
+        let Some(nodes) = &self.nodes else { return Vec::new() };
         let others = nodes.membership.others();
-        let asked = others.into_iter().map(|node| nodes.rpc.ask_dialect(node, dialect, question));
-        Ok(try_join_all(asked).await?.into_iter().flatten().collect())
+        let asked = others.into_iter().map(|node| nodes.rpc.ask_dialect(node, dialect, question, timeout));
+        join_all(asked).await.into_iter().filter_map(Result::transpose).collect()
     }
 
     /// What a dialect answers on the one other node that has something to say, and which that is; none if
@@ -385,7 +393,9 @@ impl Sessions {
     ) -> Result<Option<(NodeId, Value)>, ErrorCode> {
         let Some(nodes) = &self.nodes else { return Ok(None) };
         let others = nodes.membership.others().into_iter();
-        let ask = |node| async move { (node, nodes.rpc.ask_dialect(node, dialect, question).await) };
+        let ask = |node| async move {
+            (node, nodes.rpc.ask_dialect(node, dialect, question, DIALECT_ANSWER_MAX).await)
+        };
         let mut asked: FuturesUnordered<_> = others.map(ask).collect();
         let mut answer = Ok(None);
         while let Some((node, answered)) = asked.next().await {
@@ -410,7 +420,7 @@ impl Sessions {
         question: &Value,
     ) -> Result<Option<Value>, ErrorCode> {
         match &self.nodes {
-            Some(nodes) => nodes.rpc.ask_dialect(node, dialect, question).await,
+            Some(nodes) => nodes.rpc.ask_dialect(node, dialect, question, DIALECT_ANSWER_MAX).await,
             None => Ok(None),
         }
     }

@@ -106,8 +106,12 @@ pub(super) mod tests {
 
     /// One that tests of other parts use.
     pub(in crate::dialects::pusher) fn application() -> Arc<Application> {
+        application_of("1")
+    }
+
+    pub(in crate::dialects::pusher) fn application_of(id: &str) -> Arc<Application> {
         let settings = json!({
-            "id": "1", "key": "app-key", "secret": "app-secret", "client_events": false,
+            "id": id, "key": "app-key", "secret": "app-secret", "client_events": false,
             "client_events_per_s": 10, "subscription_count": false, "activity_timeout_s": 120,
             "event_max_bytes": 10_240, "presence_max_members": 100, "max_connections": 0,
             "cache_ttl_s": 1_800, "recovery": true, "recovery_s": 120, "webhook_events": [],

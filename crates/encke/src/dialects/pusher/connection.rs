@@ -16,8 +16,8 @@ use encke_proto::{
 };
 
 use super::{
-    application::Application, browser::Browser, departure::Departure, followed::Follows, server::Server,
-    tracked::Tracked,
+    application::Application, browser::Browser, deadlines::Deadlines, departure::Departure,
+    followed::Follows, places::Places, server::Server, tracked::Tracked,
 };
 use crate::{app::App, auth::Identity, http::refusal::Refused, random};
 
@@ -34,6 +34,8 @@ pub(super) struct Connection {
     pub(super) recovers: bool,
     /// The browser that it comes from, if it does.
     pub(super) browser: Option<Browser>,
+    /// How long its client waits, as it comes, for others that it may be.
+    pub(super) deadlines: Deadlines,
     /// How far its client is, where that is to be known.
     tracked: OnceLock<Arc<Tracked>>,
     /// Whether it was over, and its client does not come back to go on.
@@ -75,6 +77,7 @@ impl Connection {
             identity: Identity { user, grants, expires: Time(0), by_cookie: false },
             recovers: false,
             browser: None,
+            deadlines: Deadlines::default(),
             tracked: OnceLock::new(),
             is_done: AtomicBool::new(false),
             state: Mutex::default(),
@@ -90,15 +93,24 @@ impl Connection {
         self.tracked.get()
     }
 
-    /// It is to be known of its client how far it is in a channel.
-    pub(super) fn follow(&self, follows: Follows) {
-        let tracked = self.tracked.get_or_init(|| Arc::new(Tracked::new(self.identity.user.clone())));
+    /// It is to be known of its client how far it is in a channel. False when the connection was over before:
+    /// what its client leaves is read without that.
+    pub(super) fn follow(&self, follows: Follows) -> bool {
+        let living = &self.server.places.living;
+        let tracked = self.tracked.get_or_init(|| living.track(self.identity.user.clone()));
         let logs = follows.kept_in.clone();
-        tracked.followed().follow(follows);
-        self.server.places.living.enter(&self.application, tracked, &logs);
-        if tracked.is_leaving() {
-            self.server.places.living.gone(tracked, &logs);
+        let is_left = {
+            // What it leaves is read behind this lock, and after it is known to leave.
+            let mut followed = tracked.followed();
+            let was_leaving = tracked.is_leaving();
+            followed.follow(follows);
+            !was_leaving
+        };
+        living.enter(&self.application, tracked, &logs, self.app.now().mono_ms);
+        if !is_left {
+            living.gone(tracked, &logs);
         }
+        is_left
     }
 
     /// It is no more.
@@ -134,7 +146,8 @@ impl Connection {
         let Some(tracked) = self.tracked().filter(|tracked| tracked.leave()) else { return };
         match &self.server.runtime {
             Some(runtime) if !is_done => {
-                self.server.places.leave(runtime, &self.app, &self.application, Arc::clone(tracked));
+                let (app, application) = (&self.app, &self.application);
+                Places::leave(&self.server.places, runtime, app, application, Arc::clone(tracked));
             }
             _ => {
                 let logs = tracked.followed().kept_in();

@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use encke_hub::{CloseTarget, Ending, Start};
+use encke_hub::{CloseTarget, Ending, Pulled, Start};
 use encke_proto::{
     ChannelName, Close, CloseCode, Entry, ErrorCode, Gap, Refusal, SessionId, Time, Unsubscribed,
     codec::pusher::{
-        self, FRAMES, FallbackAction, FallbackPath, HEARTBEAT, OPEN, close_line, fallback_path, line_of,
-        quoted, read_sent,
+        self, FRAMES, FallbackAction, FallbackPath, HEARTBEAT, Incoming, OPEN, close_line, fallback_path,
+        line_of, quoted, read_sent,
     },
 };
 use futures_util::{StreamExt, stream};
@@ -25,7 +25,6 @@ use super::{
     connection::{Asker, Connection},
     fallback_sessions::{FallbackSession, FallbackSessions, Receiver},
     opening::connection,
-    places::write_left,
     said::{PusherClose, Said, close_of, refusal_of},
     server::Server,
 };
@@ -107,14 +106,19 @@ impl FallbackEndpoint {
             rate_limits.user_request(&session.connection.identity.user, now)?;
         }
         Ok(Verdict::Later(Later::new(async move {
-            let _asking = session.asking.lock().await;
+            let asking = session.ask().await;
             for frame in frames {
                 match hear(&frame) {
                     Heard::Said(Some(said)) => tell(&session, &said).await,
                     Heard::Said(None) => {}
                     Heard::Asks(incoming) => {
                         let asker = Asker { connection: &session.connection, session: session.id, from };
-                        say(&session, carry_out(&asker, incoming).await).await;
+                        // Only what is answered in any case is waited for.
+                        let is_awaited = matches!(incoming, Incoming::Subscribe(_) | Incoming::SignIn(_));
+                        asking.holds(is_awaited);
+                        let said = carry_out(&asker, incoming).await;
+                        asking.holds_behind(said.frames.last().filter(|_| is_awaited));
+                        say(&session, said).await;
                     }
                 }
             }
@@ -225,6 +229,7 @@ async fn tell(session: &FallbackSession, frame: &str) {
     let Ok(data) = to_raw_value(frame) else { return };
     if let Err(Refused(refusal)) = publish_to(app, vec![frames], data.into(), None, None).await {
         tracing::warn!(error = %refusal.message, "a client cannot be told");
+        session.wrote_frame(frame);
     }
 }
 
@@ -279,11 +284,29 @@ fn utf16_length(text: &[u8]) -> usize {
     begins + text.iter().filter(|byte| **byte >= 0xF0).count()
 }
 
+/// What comes next: what the client follows stands back while something that it asked is not answered.
+fn next(context: &mut TransportContext<'_>) -> Pulled {
+    let session = context.state::<Held>().map(|held| Arc::clone(&held.receiver.0));
+    let Some(session) = session.filter(|session| session.holds_back()) else { return context.pull() };
+    let pulled = context.pull_of(&session.frames);
+    if matches!(pulled, Pulled::Gap(_)) {
+        // What it stands back behind may be lost.
+        session.goes_on();
+    }
+    pulled
+}
+
 /// A message as it stands in a line, if it is for this client.
 fn written<'a>(context: &mut TransportContext<'_>, entry: &'a Entry, is_stream: bool) -> Option<&'a [u8]> {
     let held = context.state::<Held>()?;
     let is_let = held.connection().lets(entry.message());
-    held.receiver.0.wrote(entry.message(), is_stream);
+    let session = &held.receiver.0;
+    session.wrote(entry.message(), is_stream);
+    if entry.message().channel == session.frames
+        && let Some(text) = pusher::frame_text(entry.message())
+    {
+        session.wrote_frame(&text);
+    }
     if !is_let {
         return None;
     }
@@ -320,6 +343,10 @@ impl Form for Streamed {
         if let Some(hello) = hello {
             Self::write(context, &line_of(&hello));
         }
+    }
+
+    fn next(context: &mut TransportContext<'_>) -> Pulled {
+        next(context)
     }
 
     fn message(context: &mut TransportContext<'_>, entry: &Entry) {
@@ -383,6 +410,10 @@ impl AnswerForm for Polled {
     const NAME: &'static str = "pusher-xhr-polling";
     const DIALECT: &'static str = NAME;
     type Gathered = Gathered;
+
+    fn next(context: &mut TransportContext<'_>) -> Pulled {
+        next(context)
+    }
 
     fn message(context: &mut TransportContext<'_>, gathered: &mut Gathered, entry: &Entry) {
         if let Some(bytes) = written(context, entry, false) {
@@ -476,7 +507,7 @@ async fn forget_all(app: &App, sessions: &FallbackSessions) {
     all.for_each_concurrent(FORGOTTEN_MAX, |session| async move {
         let Connection { server, application, .. } = &session.connection;
         if let Some(tracked) = session.connection.tracked().filter(|tracked| tracked.leave()) {
-            write_left(app, &server.places.living, application, tracked, app.now().wall.0).await;
+            server.places.write_left(app, application, tracked, app.now().wall.0).await;
         }
         for log in logs_of(&session) {
             delete(app, &log).await;

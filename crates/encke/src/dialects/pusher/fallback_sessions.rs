@@ -30,7 +30,7 @@ pub(super) struct FallbackSession {
     /// The log through which it is told what is for it alone.
     pub(super) frames: ChannelName,
     /// Held while something is done for its client, who asks in several requests at a time.
-    pub(super) asking: tokio::sync::Mutex<()>,
+    asking: tokio::sync::Mutex<()>,
     receiving: Mutex<Receiving>,
 }
 
@@ -49,6 +49,52 @@ struct Receiving {
     is_ended: bool,
     /// How many requests there were.
     number: u32,
+    /// Whether what it follows stands back behind an answer.
+    held: Held,
+}
+
+/// What comes in a channel must not come before its client is told that it is subscribed.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    No,
+    /// Something that it asked is not answered yet.
+    Asked,
+    /// It is, by this frame, which is under way.
+    Behind(Box<str>),
+}
+
+/// While something is done that a client asked. What stands back goes on when this is dropped, unless it is
+/// answered.
+#[derive(Debug)]
+pub(super) struct Asking<'a> {
+    session: &'a FallbackSession,
+    _alone: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Asking<'_> {
+    /// From now on what its client follows stands back, if it is to.
+    pub(super) fn holds(&self, is_to: bool) {
+        if is_to {
+            self.session.receiving().held = Held::Asked;
+        }
+    }
+
+    /// Until its client is sent this frame, if it is to be.
+    pub(super) fn holds_behind(&self, frame: Option<&String>) {
+        if let Some(frame) = frame {
+            self.session.receiving().held = Held::Behind(frame.as_str().into());
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut receiving = self.session.receiving();
+        if receiving.held == Held::Asked {
+            receiving.held = Held::No;
+        }
+    }
 }
 
 impl FallbackSession {
@@ -66,6 +112,7 @@ impl FallbackSession {
             is_greeted: false,
             is_ended: false,
             number: 0,
+            held: Held::No,
         };
         Self {
             name: name.to_owned(),
@@ -79,6 +126,29 @@ impl FallbackSession {
 
     fn receiving(&self) -> MutexGuard<'_, Receiving> {
         self.receiving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nothing else is done for its client.
+    pub(super) async fn ask(&self) -> Asking<'_> {
+        Asking { session: self, _alone: self.asking.lock().await }
+    }
+
+    /// Whether what its client follows stands back, but for frames that are for it alone.
+    pub(super) fn holds_back(&self) -> bool {
+        self.receiving().held != Held::No
+    }
+
+    /// Nothing stands back any more.
+    pub(super) fn goes_on(&self) {
+        self.receiving().held = Held::No;
+    }
+
+    /// A frame for its client alone is written.
+    pub(super) fn wrote_frame(&self, text: &str) {
+        let mut receiving = self.receiving();
+        if matches!(&receiving.held, Held::Behind(frame) if **frame == *text) {
+            receiving.held = Held::No;
+        }
     }
 
     /// Whether its client is to be told now that the connection is open; it is from then on.

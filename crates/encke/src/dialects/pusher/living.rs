@@ -1,9 +1,13 @@
 //! The clients of this server that may be known again, by the logs in which their places are kept: where each
-//! stands, for others who come, and which of that is to be written down anew.
+//! stands, for others who come, and which of that is to be written down anew. All of them have one lock, so
+//! that nothing is done behind it that takes longer where there are more of them.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use encke_proto::{ChannelName, Position, UserId};
@@ -16,8 +20,8 @@ use super::{application::Application, place_records::Standing, tracked::Tracked}
 const WRITE_EVERY_MS: u64 = 1_000;
 /// How often it is written where they stand that do not, in milliseconds: before it is forgotten.
 const RENEW_EVERY_MS: u64 = 1_500_000;
-/// The most clients and the most places of one browser or user that are written. Of so many clients others
-/// are told. Of more it is only known when they leave.
+/// The most clients and the most places of one browser or user that are written. Others' are only known when
+/// they leave.
 const CLIENTS_MAX: usize = 64;
 const STANDS_MAX: usize = 256;
 
@@ -28,31 +32,35 @@ pub(super) struct Living {
     pub(super) run: String,
     /// Whether it is written down where they stand.
     is_written: bool,
+    came: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// As many as clients have: one or two for each channel that they follow.
     logs: HashMap<ChannelName, Kept>,
-    /// Those that are to be written, each once, in the order in which that was found.
-    moved: VecDeque<ChannelName>,
+    /// When each of them is to be written at the latest, in milliseconds of the clock that never goes back.
+    due: BTreeSet<(u64, ChannelName)>,
+    /// The applications that have any, by their ids, and how many.
+    applications: HashMap<String, (Arc<Application>, usize)>,
 }
 
 /// Those whose places are kept in one log.
 #[derive(Debug)]
 struct Kept {
     application: Arc<Application>,
-    clients: Vec<Arc<Tracked>>,
-    is_moved: bool,
-    /// When it was written last where they stand, and that they are here, in milliseconds of the clock that
-    /// never goes back.
+    /// In the order in which they came.
+    clients: BTreeMap<u64, Arc<Tracked>>,
+    /// When it is to be written, if it is.
+    due_ms: Option<u64>,
+    /// When it was written last where they stand, and that they are here.
     written_ms: Option<u64>,
     named_ms: Option<u64>,
 }
 
 /// What is to be written of one log.
 pub(super) struct Due {
-    pub(super) log: ChannelName,
     pub(super) application: Arc<Application>,
     /// Whether it is to be said that clients are here.
     pub(super) is_named: bool,
@@ -85,30 +93,34 @@ pub(super) struct Answer {
 
 impl Living {
     pub(super) fn new(run: String, is_written: bool) -> Self {
-        Self { run, is_written, state: Mutex::default() }
+        Self { run, is_written, came: AtomicU64::new(0), state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A client that comes.
+    pub(super) fn track(&self, client: UserId) -> Arc<Tracked> {
+        Arc::new(Tracked::new(self.came.fetch_add(1, Ordering::Relaxed), client))
+    }
+
     /// A client is here whose places are kept in these logs, or it is already and has moved.
-    pub(super) fn enter(&self, application: &Arc<Application>, client: &Arc<Tracked>, logs: &[ChannelName]) {
+    pub(super) fn enter(
+        &self,
+        application: &Arc<Application>,
+        client: &Arc<Tracked>,
+        logs: &[ChannelName],
+        now_ms: u64,
+    ) {
         let mut state = self.lock();
         for log in logs {
-            let kept = state.logs.entry(log.clone()).or_insert_with(|| Kept {
-                application: Arc::clone(application),
-                clients: Vec::new(),
-                is_moved: false,
-                written_ms: None,
-                named_ms: None,
-            });
-            if !kept.clients.iter().any(|known| Arc::ptr_eq(known, client)) {
-                kept.clients.push(Arc::clone(client));
+            let kept = state.kept(application, log);
+            kept.clients.insert(client.number, Arc::clone(client));
+            let at_ms = kept.written_ms.map_or(now_ms, |written_ms| written_ms + WRITE_EVERY_MS);
+            if self.is_written {
+                state.write_by(log, at_ms);
             }
-        }
-        if self.is_written {
-            state.note(logs);
         }
     }
 
@@ -121,14 +133,14 @@ impl Living {
         let (kept, over): (Vec<_>, Vec<_>) = logs.iter().cloned().partition(|log| kept_in.contains(log));
         state.forget(client, &over, self.is_written);
         if self.is_written {
-            state.note(&kept);
+            state.moved(&kept);
         }
     }
 
     /// A client has moved whose places are kept in these logs.
     pub(super) fn moved(&self, logs: &[ChannelName]) {
         if self.is_written {
-            self.lock().note(logs);
+            self.lock().moved(logs);
         }
     }
 
@@ -139,10 +151,8 @@ impl Living {
 
     /// Who follows a channel, of those whose places are kept in a log: the last who came.
     pub(super) fn standing(&self, log: &ChannelName, channel: &ChannelName) -> Vec<Stands> {
-        let last = |kept: &Kept| kept.clients.iter().rev().take(CLIENTS_MAX).cloned().collect::<Vec<_>>();
-        let clients = self.lock().logs.get(log).map(last).unwrap_or_default();
+        let clients = self.lock().logs.get(log).map(Kept::last).unwrap_or_default();
         let stands = clients.iter().filter_map(|client| {
-            client.ask();
             let at = client.followed().stands_at(channel)?;
             Some(Stands { client: client.client.clone(), at, is_leaving: client.is_leaving() })
         });
@@ -156,28 +166,51 @@ impl Living {
         serde_json::to_value(answer).unwrap_or_default()
     }
 
-    /// What is to be written now, at most `max` logs of it. Those in which nothing is kept any more are
-    /// forgotten with that.
-    pub(super) fn take_due(&self, max: usize, now_ms: u64) -> Vec<Due> {
+    /// The logs that are to be written now, at most so many, those first that have waited longest.
+    pub(super) fn take_due(&self, max: usize, now_ms: u64) -> Vec<ChannelName> {
         let mut state = self.lock();
-        let mut due = Vec::new();
-        for _ in 0..state.moved.len() {
-            if due.len() >= max {
-                break;
-            }
-            let Some(log) = state.moved.pop_front() else { break };
-            let Some(kept) = state.logs.get_mut(&log).filter(|kept| kept.is_moved) else { continue };
-            if kept.written_ms.is_some_and(|written_ms| now_ms < written_ms + WRITE_EVERY_MS) {
-                state.moved.push_back(log);
-                continue;
-            }
-            let taken = kept.take(log.clone(), now_ms);
-            if kept.clients.is_empty() {
-                state.logs.remove(&log);
-            }
-            due.extend(taken);
+        let mut logs = Vec::new();
+        while logs.len() < max
+            && let Some((_, log)) = state.due.first().filter(|(due_ms, _)| *due_ms <= now_ms).cloned()
+        {
+            state.done(&log);
+            logs.push(log);
         }
-        due
+        logs
+    }
+
+    /// What is to be written of a log now, if anything is: nothing of those who have come and gone meanwhile.
+    /// A log is forgotten with that in which nothing is kept any more.
+    pub(super) fn begin(&self, log: &ChannelName, now_ms: u64) -> Option<Due> {
+        let mut state = self.lock();
+        state.done(log);
+        let kept = state.logs.get_mut(log).filter(|_| self.is_written)?;
+        let was_written = kept.written_ms.is_some();
+        let is_named = kept.named_ms.is_none_or(|named_ms| now_ms >= named_ms + RENEW_EVERY_MS);
+        if is_named {
+            kept.named_ms = Some(now_ms);
+        }
+        kept.written_ms = Some(now_ms);
+        let (application, last) = (Arc::clone(&kept.application), kept.last());
+        if last.is_empty() {
+            state.remove(log);
+        } else {
+            state.write_by(log, now_ms + RENEW_EVERY_MS);
+        }
+        drop(state);
+        if last.is_empty() && !was_written {
+            return None;
+        }
+        let (mut left, mut clients) = (STANDS_MAX, Vec::new());
+        for client in last {
+            let mut standing = client.followed().standing_in(log);
+            standing.truncate(left);
+            left -= standing.len();
+            if !standing.is_empty() {
+                clients.push((client.client.clone(), standing));
+            }
+        }
+        Some(Due { application, is_named, clients })
     }
 
     /// It could not be written what was to be.
@@ -186,79 +219,92 @@ impl Living {
         if let Some(kept) = state.logs.get_mut(log) {
             kept.named_ms = None;
         }
-        state.note(std::slice::from_ref(log));
+        state.moved(std::slice::from_ref(log));
     }
 
-    /// Has it written again where those stand who do not move, when it is time to. The applications that have
-    /// any.
-    pub(super) fn renew(&self, now_ms: u64) -> Vec<Arc<Application>> {
-        let mut state = self.lock();
-        let mut applications: Vec<Arc<Application>> = Vec::new();
-        let mut old = Vec::new();
-        for (log, kept) in &state.logs {
-            if !applications.iter().any(|known| Arc::ptr_eq(known, &kept.application)) {
-                applications.push(Arc::clone(&kept.application));
-            }
-            if kept.written_ms.is_some_and(|written_ms| now_ms >= written_ms + RENEW_EVERY_MS) {
-                old.push(log.clone());
-            }
-        }
-        state.note(&old);
-        applications
+    /// The applications that have clients here.
+    pub(super) fn applications(&self) -> Vec<Arc<Application>> {
+        self.lock().applications.values().map(|(application, _)| Arc::clone(application)).collect()
     }
 }
 
 impl State {
+    /// What is kept of a log, from now on at the latest.
+    fn kept(&mut self, application: &Arc<Application>, log: &ChannelName) -> &mut Kept {
+        let Self { logs, applications, .. } = self;
+        logs.entry(log.clone()).or_insert_with(|| {
+            let id = application.settings.id.clone();
+            applications.entry(id).or_insert_with(|| (Arc::clone(application), 0)).1 += 1;
+            Kept {
+                application: Arc::clone(application),
+                clients: BTreeMap::new(),
+                due_ms: None,
+                written_ms: None,
+                named_ms: None,
+            }
+        })
+    }
+
     /// Takes a client out of these logs. Where it is written down who is here, one that is empty stays until
     /// that is.
     fn forget(&mut self, client: &Arc<Tracked>, logs: &[ChannelName], is_written: bool) {
         for log in logs {
             let Some(kept) = self.logs.get_mut(log) else { continue };
-            kept.clients.retain(|known| !Arc::ptr_eq(known, client));
+            kept.clients.remove(&client.number);
             if kept.clients.is_empty() && !is_written {
-                self.logs.remove(log);
+                self.remove(log);
             }
         }
         if is_written {
-            self.note(logs);
+            self.moved(logs);
         }
     }
 
-    fn note(&mut self, logs: &[ChannelName]) {
-        for log in logs {
-            if let Some(kept) = self.logs.get_mut(log)
-                && !std::mem::replace(&mut kept.is_moved, true)
-            {
-                self.moved.push_back(log.clone());
+    fn remove(&mut self, log: &ChannelName) {
+        self.done(log);
+        let Some(kept) = self.logs.remove(log) else { return };
+        let id = &kept.application.settings.id;
+        if let Some((_, count)) = self.applications.get_mut(id) {
+            *count -= 1;
+            if *count == 0 {
+                self.applications.remove(id);
             }
+        }
+    }
+
+    /// Has these written when it is time to.
+    fn moved(&mut self, logs: &[ChannelName]) {
+        for log in logs {
+            let written_ms = self.logs.get(log).and_then(|kept| kept.written_ms);
+            self.write_by(log, written_ms.map_or(0, |written_ms| written_ms + WRITE_EVERY_MS));
+        }
+    }
+
+    /// Has one written then, if not before.
+    fn write_by(&mut self, log: &ChannelName, at_ms: u64) {
+        let Some(kept) = self.logs.get_mut(log) else { return };
+        if kept.due_ms.is_some_and(|due_ms| due_ms <= at_ms) {
+            return;
+        }
+        if let Some(due_ms) = kept.due_ms.replace(at_ms) {
+            self.due.remove(&(due_ms, log.clone()));
+        }
+        self.due.insert((at_ms, log.clone()));
+    }
+
+    /// One is written now, or not any more.
+    fn done(&mut self, log: &ChannelName) {
+        let due_ms = self.logs.get_mut(log).and_then(|kept| kept.due_ms.take());
+        if let Some(due_ms) = due_ms {
+            self.due.remove(&(due_ms, log.clone()));
         }
     }
 }
 
 impl Kept {
-    /// What is to be written; nothing of those who have come and gone meanwhile.
-    fn take(&mut self, log: ChannelName, now_ms: u64) -> Option<Due> {
-        self.is_moved = false;
-        if self.clients.is_empty() && self.written_ms.is_none() {
-            return None;
-        }
-        let is_named = self.named_ms.is_none_or(|named_ms| now_ms >= named_ms + RENEW_EVERY_MS);
-        if is_named {
-            self.named_ms = Some(now_ms);
-        }
-        self.written_ms = Some(now_ms);
-        let mut left = STANDS_MAX;
-        let mut clients = Vec::new();
-        // Those who came last are those who come back.
-        for client in self.clients.iter().rev().take(CLIENTS_MAX) {
-            let mut standing = client.followed().standing_in(&log);
-            standing.truncate(left);
-            left -= standing.len();
-            if !standing.is_empty() {
-                clients.push((client.client.clone(), standing));
-            }
-        }
-        Some(Due { log, application: Arc::clone(&self.application), is_named, clients })
+    /// Those who came last, who are those who come back.
+    fn last(&self) -> Vec<Arc<Tracked>> {
+        self.clients.values().rev().take(CLIENTS_MAX).cloned().collect()
     }
 }
 
@@ -278,66 +324,73 @@ mod tests {
     }
 
     /// A client that follows so many channels, whose places are kept in one log.
-    fn client(number: usize, channels: usize, kept_in: &ChannelName) -> Arc<Tracked> {
-        let client = Tracked::new(UserId::new(&format!("pusher:1:{number}")).unwrap());
+    fn client(living: &Living, channels: usize, kept_in: &ChannelName) -> Arc<Tracked> {
+        let number = living.came.load(Ordering::Relaxed);
+        let client = living.track(UserId::new(&format!("pusher:1:{number}")).unwrap());
         for number in 0..channels {
             let at = Position { epoch: Epoch(1), offset: 7 };
             let (log, kept_in) = (channel(number), vec![kept_in.clone()]);
             client.followed().follow(Follows { log, kept_in, at, until: 0, former: None });
         }
-        Arc::new(client)
+        client
+    }
+
+    /// What is written then.
+    fn written(living: &Living, max: usize, now_ms: u64) -> Vec<(bool, Vec<(UserId, Standing)>)> {
+        let due = living.take_due(max, now_ms);
+        let due = due.iter().filter_map(|log| living.begin(log, now_ms));
+        due.map(|due| (due.is_named, due.clients)).collect()
     }
 
     #[test]
     fn where_a_client_stands_is_written_when_it_has_moved_and_not_all_the_time() {
         let (living, application) = (Living::new("run".into(), true), application());
-        let client = client(1, 2, &log(0));
-        let mut now_ms = 0;
-        let mut due = |now: u64| {
-            now_ms += now;
-            living.take_due(9, now_ms).into_iter().map(|due| (due.is_named, due.clients)).collect::<Vec<_>>()
-        };
-        assert!(due(0).is_empty());
-        living.enter(&application, &client, &[log(0)]);
+        let client = client(&living, 2, &log(0));
+        assert!(written(&living, 9, 0).is_empty());
+        living.enter(&application, &client, &[log(0)], 100);
+        assert!(written(&living, 9, 99).is_empty());
         let stands = vec![(client.client.clone(), client.followed().standing_in(&log(0)))];
-        assert_eq!((stands[0].1.len(), due(0)), (2, vec![(true, stands.clone())]));
-        assert!(due(5_000).is_empty(), "it has not moved");
+        assert_eq!((stands[0].1.len(), written(&living, 9, 100)), (2, vec![(true, stands.clone())]));
+        assert!(written(&living, 9, 5_000).is_empty(), "it has not moved");
         living.moved(&[log(0)]);
         living.moved(&[log(0)]);
-        assert_eq!(due(0), [(false, stands.clone())]);
+        assert_eq!(written(&living, 9, 5_000), [(false, stands.clone())]);
         living.moved(&[log(0)]);
-        assert!(due(WRITE_EVERY_MS - 1).is_empty());
+        assert!(written(&living, 9, 5_000 + WRITE_EVERY_MS - 1).is_empty());
         living.failed(&log(0));
-        assert_eq!(due(1), [(true, stands)]);
-        assert!(living.renew(now_ms).iter().all(|known| Arc::ptr_eq(known, &application)));
+        assert_eq!(written(&living, 9, 5_000 + WRITE_EVERY_MS), [(true, stands)]);
+        assert!(living.applications().iter().all(|known| Arc::ptr_eq(known, &application)));
         living.gone(&client, &[log(0)]);
-        assert_eq!(living.take_due(9, now_ms + 1_000).pop().unwrap().clients, []);
-        assert!(living.lock().logs.is_empty() && living.renew(now_ms).is_empty());
+        assert_eq!(written(&living, 9, 5_000 + 2 * WRITE_EVERY_MS), [(false, vec![])]);
+        let state = living.lock();
+        assert!(state.logs.is_empty() && state.due.is_empty() && state.applications.is_empty());
     }
 
     #[test]
     fn where_nothing_is_written_nothing_is_left_of_who_is_gone() {
-        let (living, client) = (Living::new("run".into(), false), client(1, 1, &log(0)));
-        living.enter(&application(), &client, &[log(0)]);
+        let (living, application) = (Living::new("run".into(), false), application());
+        let client = client(&living, 1, &log(0));
+        living.enter(&application, &client, &[log(0)], 0);
         living.moved(&[log(0)]);
         assert_eq!(living.standing(&log(0), &channel(0)).len(), 1);
         living.gone(&client, &[log(0)]);
         let state = living.lock();
-        assert!(state.logs.is_empty() && state.moved.is_empty());
+        assert!(state.logs.is_empty() && state.due.is_empty() && state.applications.is_empty());
     }
 
     #[test]
     fn nothing_is_left_of_who_follows_no_channel_any_more() {
         for is_written in [false, true] {
-            let (living, client) = (Living::new("run".into(), is_written), client(1, 2, &log(0)));
-            living.enter(&application(), &client, &[log(0)]);
+            let living = Living::new("run".into(), is_written);
+            let client = client(&living, 2, &log(0));
+            living.enter(&application(), &client, &[log(0)], 0);
             for (number, left) in [(0, 1), (1, 0)] {
                 client.followed().unfollow(&channel(number));
                 living.unfollowed(&client, &[log(0)]);
                 let kept = living.lock().logs.get(&log(0)).map_or(0, |kept| kept.clients.len());
                 assert_eq!(kept, left, "{is_written}");
             }
-            assert!(living.take_due(9, 0).is_empty());
+            assert!(written(&living, 9, 0).is_empty());
             assert!(living.lock().logs.is_empty(), "{is_written}");
         }
     }
@@ -345,39 +398,57 @@ mod tests {
     #[test]
     fn who_does_not_move_is_written_again_before_it_is_forgotten() {
         let (living, application) = (Living::new("run".into(), true), application());
-        let client = client(1, 1, &log(0));
-        living.enter(&application, &client, &[log(0)]);
-        assert_eq!(living.take_due(9, 0).len(), 1);
-        assert_eq!(living.renew(RENEW_EVERY_MS - 1).len(), 1);
-        assert!(living.take_due(9, RENEW_EVERY_MS - 1).is_empty());
-        living.renew(RENEW_EVERY_MS);
-        assert!(living.take_due(9, RENEW_EVERY_MS).pop().unwrap().is_named);
+        let client = client(&living, 1, &log(0));
+        living.enter(&application, &client, &[log(0)], 0);
+        assert_eq!(written(&living, 9, 0).len(), 1);
+        assert!(written(&living, 9, RENEW_EVERY_MS - 1).is_empty());
+        assert!(written(&living, 9, RENEW_EVERY_MS).pop().unwrap().0, "that it is here is said again too");
     }
 
     #[test]
     fn so_many_clients_and_places_of_a_log_are_written_and_so_many_logs_at_a_time() {
         let (living, application) = (Living::new("run".into(), true), application());
-        let clients: Vec<_> = (0..CLIENTS_MAX + 1).map(|number| client(number, 1, &log(0))).collect();
-        clients.iter().for_each(|client| living.enter(&application, client, &[log(0)]));
+        let clients: Vec<_> = (0..CLIENTS_MAX + 1).map(|_| client(&living, 1, &log(0))).collect();
+        clients.iter().for_each(|client| living.enter(&application, client, &[log(0)], 0));
         let last = &clients[CLIENTS_MAX].client;
-        let due = living.take_due(9, 0).pop().unwrap();
-        assert_eq!((due.clients.len(), &due.clients[0].0), (CLIENTS_MAX, last));
+        let (_, due) = written(&living, 9, 0).pop().unwrap();
+        assert_eq!((due.len(), &due[0].0), (CLIENTS_MAX, last));
         assert_eq!(living.standing(&log(0), &channel(0)).len(), CLIENTS_MAX);
-        for number in 1..4 {
-            let client = client(number, 100, &log(1));
-            living.enter(&application, &client, &[log(1), log(2)]);
+        for _ in 1..4 {
+            let client = client(&living, 100, &log(1));
+            living.enter(&application, &client, &[log(1), log(2)], 0);
         }
-        let due = living.take_due(1, 0);
-        let counts: Vec<usize> = due[0].clients.iter().map(|(_, standing)| standing.len()).collect();
+        let due = written(&living, 1, 0);
+        let counts: Vec<usize> = due[0].1.iter().map(|(_, standing)| standing.len()).collect();
         assert_eq!((due.len(), counts), (1, vec![100, 100, STANDS_MAX - 200]));
-        assert_eq!(living.take_due(9, 0).pop().unwrap().log, log(2));
+        assert_eq!(living.take_due(9, 0), [log(2)]);
+    }
+
+    #[test]
+    fn of_many_logs_those_are_written_first_that_waited_longest_and_no_other_is_looked_at() {
+        let (living, application) = (Living::new("run".into(), true), application());
+        let client = client(&living, 1, &log(0));
+        for number in 0..1_000 {
+            living.enter(&application, &client, &[log(number)], number as u64);
+            assert!(living.begin(&log(number), number as u64).is_some());
+        }
+        let in_order = |from: usize, count| (from..from + count).map(log).collect::<Vec<_>>();
+        let all: Vec<_> = (0..1_000).rev().map(log).collect();
+        living.moved(&all);
+        living.moved(&all);
+        assert_eq!(living.lock().due.len(), 1_000, "each is in it once");
+        assert_eq!(living.take_due(9, WRITE_EVERY_MS - 1), []);
+        assert_eq!(living.take_due(9, 2_000), in_order(0, 9));
+        assert_eq!(living.take_due(9, 2_000), in_order(9, 9));
+        assert_eq!(living.take_due(9, WRITE_EVERY_MS + 20), in_order(18, 3));
+        assert_eq!(living.lock().due.len(), 1_000 - 21);
     }
 
     #[test]
     fn another_node_is_told_who_follows_a_channel_and_who_leaves_until_that_is_written() {
         let (living, application) = (Living::new("run".into(), true), application());
-        let client = client(1, 1, &log(0));
-        living.enter(&application, &client, &[log(0)]);
+        let client = client(&living, 1, &log(0));
+        living.enter(&application, &client, &[log(0)], 0);
         let asked = |place: usize, number| {
             let (places_in, channel) = (log(place).as_str().to_owned(), channel(number));
             let answer = living.answer(&Question { places_in, channel });
@@ -386,7 +457,6 @@ mod tests {
             clients.into_iter().map(|stands| (stands.at.offset, stands.is_leaving)).collect::<Vec<_>>()
         };
         assert_eq!((asked(0, 0), asked(1, 0), asked(0, 1)), (vec![(7, false)], vec![], vec![]));
-        assert!(client.take_asked() && !client.take_asked());
         client.leave();
         assert_eq!(asked(0, 0), [(7, true)]);
         living.gone(&client, &[log(0)]);

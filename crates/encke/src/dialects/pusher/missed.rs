@@ -8,6 +8,7 @@ use encke_proto::{
 
 use super::{
     connection::{Connection, socket_id},
+    followed::Follows,
     place_records::{self, What, write},
     places::{Coming, Taken},
 };
@@ -36,6 +37,22 @@ pub(super) struct Missed {
     pub(super) former: Option<UserId>,
     /// Whether it was here before, as far as is known. Else it may be that it was.
     pub(super) was_here: bool,
+    /// Whether its client leaves the place again when its connection is over. Else that was over before.
+    pub(super) is_left: bool,
+}
+
+impl Missed {
+    fn of(taken: &Taken) -> Self {
+        let Taken { at, head, client, is_sure } = taken;
+        let offset = at.offset.max(head.saturating_sub(MISSED_MAX));
+        Self {
+            from: Position { offset, ..*at },
+            until: *head,
+            former: client.clone().filter(|_| *is_sure),
+            was_here: client.is_some(),
+            is_left: true,
+        }
+    }
 }
 
 impl Recognition {
@@ -62,7 +79,8 @@ impl Recognition {
         }
     }
 
-    /// What the client missed in a channel; none if it was not here, or if that is not known any more.
+    /// What the client missed in a channel; none if it was not here, or if that is not known any more. If it
+    /// was, it follows the channel from there on as far as others see.
     pub(super) async fn missed(
         &self,
         connection: &Connection,
@@ -70,12 +88,20 @@ impl Recognition {
     ) -> Result<Option<Missed>, Refused> {
         let Some(left_in) = &self.left_in else { return Ok(None) };
         let (app, application) = (&connection.app, &connection.application);
-        let coming = Coming { application, log: left_in, channel };
-        let Some(taken) = connection.server.places.take(app, &coming).await? else { return Ok(None) };
-        let Taken { at, head, client, is_sure } = taken;
-        let offset = at.offset.max(head.saturating_sub(MISSED_MAX));
-        let (from, was_here) = (Position { offset, ..at }, client.is_some());
-        Ok(Some(Missed { from, until: head, former: client.filter(|_| is_sure), was_here }))
+        let coming = Coming { application, log: left_in, channel, deadlines: &connection.deadlines };
+        let mut is_left = true;
+        let enter = |taken: &Taken| {
+            let missed = Missed::of(taken);
+            is_left = connection.follow(self.follows(Some(&missed), channel, missed.from));
+        };
+        let taken = connection.server.places.take(app, &coming, enter).await?;
+        Ok(taken.map(|taken| Missed { is_left, ..Missed::of(&taken) }))
+    }
+
+    /// What is known from now on of a channel that a client follows.
+    pub(super) fn follows(&self, missed: Option<&Missed>, log: &ChannelName, at: Position) -> Follows {
+        let (until, former) = missed.map_or((0, None), |missed| (missed.until, missed.former.clone()));
+        Follows { log: log.clone(), kept_in: self.kept_in.clone(), at, until, former }
     }
 
     /// Leaves a place that was taken in vain to one that comes later. It is as of another client: whose place

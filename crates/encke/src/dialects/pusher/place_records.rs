@@ -1,9 +1,11 @@
 //! What is written down of the places of clients: who has left and stood where, which places others have
-//! taken, and who is served by a run of a server, should that be killed. Only this server's own words count,
+//! taken, and at which runs of servers they are, should one be killed. Only this server's own words count,
 //! so each record is signed with the application's secret; a log is named by a digest, since what it is named
 //! by entitles to the places.
 
-use encke_engine::{Append, HERE_LOGS, PLACE_LOGS, PLACES_MAX, PageLimit, ReadFrom, Targets};
+use encke_engine::{
+    Append, HERE_LOGS, PLACE_LOGS, PLACES_MAX, PageLimit, RUN_LOG_MESSAGES, RUN_LOGS, ReadFrom, Targets,
+};
 use encke_proto::{Body, ChannelName, ErrorCode, MessageId, Position, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::to_raw_value;
@@ -14,6 +16,8 @@ use crate::{app::App, http::refusal::Refused, random};
 
 /// All records of a log.
 const RECORDS: PageLimit = PageLimit { messages: PLACES_MAX, bytes: 4 << 20 };
+/// All of a log of runs.
+const RUNS: PageLimit = PageLimit { messages: RUN_LOG_MESSAGES, bytes: 1 << 16 };
 /// The last one.
 const LAST: PageLimit = PageLimit { messages: 1, bytes: 1 << 20 };
 
@@ -45,9 +49,9 @@ pub(super) enum What {
     Left(UserId, Standing),
     /// Its place in this channel is another's now, also if it leaves one later.
     Taken(UserId, ChannelName),
-    /// Clients of this browser or user are served by this run of a server, which writes down elsewhere where
-    /// they stand.
-    Run(String),
+    /// Clients of this browser or user are or were served by these runs of servers, which write down
+    /// elsewhere where they stand; each with when that was said first or again, in milliseconds since 1970.
+    Runs(Vec<(String, u64)>),
     /// Those stand here.
     Here(Vec<(UserId, Standing)>),
     /// The run goes on.
@@ -99,6 +103,15 @@ pub(super) async fn all(
     read(app, application, log, RECORDS).await
 }
 
+/// All records of a log of runs, in order.
+pub(super) async fn named_runs(
+    app: &App,
+    application: &Application,
+    log: &ChannelName,
+) -> Result<Vec<Record>, Refused> {
+    read(app, application, log, RUNS).await
+}
+
 /// The last record of a log.
 pub(super) async fn last(
     app: &App,
@@ -132,6 +145,11 @@ pub(super) fn log(application: &Application, whose: &[&str]) -> ChannelName {
 /// The log in which a run writes where clients stand whose places are kept in `log` once they leave.
 pub(super) fn here_log(application: &Application, run: &str, log: &ChannelName) -> ChannelName {
     named(HERE_LOGS, application, &["here", run, log.as_str()])
+}
+
+/// The log in which runs say that they have clients whose places are kept in `log` once they leave.
+pub(super) fn runs_log(application: &Application, log: &ChannelName) -> ChannelName {
+    named(RUN_LOGS, application, &["runs", log.as_str()])
 }
 
 /// The log in which a run says that it goes on.

@@ -3,47 +3,45 @@
 //! write, as it was killed, its journal says; and of clients that are here it is looked whether they have
 //! what there is, since one may be gone already.
 
-use std::{
-    collections::HashSet,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use encke_engine::{Page, PageLimit, ReadFrom};
 use encke_proto::{ChannelName, ErrorCode, Offset, Position, UserId};
 use serde::Deserialize;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{
     NAME,
     application::Application,
-    journal::EndedRuns,
+    deadlines::Deadlines,
+    journal::{Journal, runs, stood},
     living::{Answer, Living, Question, Stands},
+    parts::Parts,
     place_records::{Record, What, all, write, write_of},
     tracked::Tracked,
 };
 use crate::{app::App, http::refusal::Refused};
 
-/// So many can take places at a time, of different browsers and users.
-const PARTS: usize = 256;
 /// How long it is waited, in milliseconds, before it is looked again whether clients that are here have what
-/// there is, and what others have left is written. Two seconds altogether.
-const LOOKS_MS: [u64; 9] = [5, 10, 20, 40, 100, 200, 400, 600, 625];
-/// The most runs of servers that ended whose journals are read, the last.
-const RUNS_MAX: usize = 8;
+/// there is, and what others have left is written; the last again and again.
+const LOOKS_MS: [u64; 7] = [5, 10, 20, 40, 100, 200, 400];
 /// Nothing is read but where the log ends.
 const NOTHING: PageLimit = PageLimit { messages: 1, bytes: 1 };
+/// After how long it is tried again to write where a client stood that left. As many seconds as a client may
+/// be away it is tried.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+/// For the most clients at a time. Others' places are lost while the engine takes nothing.
+const WRITTEN_AGAIN_MAX: usize = 16_384;
 
 /// What is under way here.
 #[derive(Debug)]
 pub(super) struct Places {
     /// The clients that are here.
     pub(super) living: Arc<Living>,
-    ended: EndedRuns,
+    pub(super) journal: Arc<Journal>,
     /// Held while one takes a place, so that each is taken once.
-    taking: [tokio::sync::Mutex<()>; PARTS],
-    hasher: RandomState,
+    taking: Parts,
+    writing_again: Semaphore,
 }
 
 /// From where a client goes on in a channel.
@@ -67,6 +65,17 @@ pub(super) struct Coming<'a> {
     /// Where the places of its browser or user are kept.
     pub(super) log: &'a ChannelName,
     pub(super) channel: &'a ChannelName,
+    /// How long it waits for others.
+    pub(super) deadlines: &'a Deadlines,
+}
+
+/// What other nodes say.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    /// Who follows the channel there.
+    clients: Vec<Stands>,
+    /// The runs at which clients were of which none goes on.
+    ended: Vec<String>,
 }
 
 /// What the records say of one channel.
@@ -76,25 +85,19 @@ struct Recorded {
     left: Vec<(UserId, Position)>,
     /// Who has left, or whose place is another's.
     done: HashSet<UserId>,
-    taken: HashSet<UserId>,
-    /// Runs of servers at which clients were, the last at the end.
-    runs: Vec<String>,
 }
 
 impl Places {
     pub(super) fn new(living: Arc<Living>) -> Self {
-        Self {
-            living,
-            ended: EndedRuns::default(),
-            taking: std::array::from_fn(|_| tokio::sync::Mutex::default()),
-            hasher: RandomState::new(),
-        }
+        let journal = Arc::new(Journal::new(Arc::clone(&living)));
+        let writing_again = Semaphore::new(WRITTEN_AGAIN_MAX);
+        Self { living, journal, taking: Parts::default(), writing_again }
     }
 
     /// A client is gone. Where it stood is written beside whatever is under way, and the server does not stop
     /// before.
     pub(super) fn leave(
-        &self,
+        places: &Arc<Self>,
         runtime: &Handle,
         app: &Arc<App>,
         application: &Arc<Application>,
@@ -103,24 +106,71 @@ impl Places {
         // When it left, and not when that is written.
         let at_ms = app.now().wall.0;
         let unfinished = app.unfinished.begin();
-        let (living, app, application) = (Arc::clone(&self.living), Arc::clone(app), Arc::clone(application));
+        let (places, app, application) = (Arc::clone(places), Arc::clone(app), Arc::clone(application));
         runtime.spawn(async move {
-            write_left(&app, &living, &application, &client, at_ms).await;
+            places.write_left(&app, &application, &client, at_ms).await;
             drop(unfinished);
         });
     }
 
-    /// Takes a place in a channel that was left less than the application's time ago.
-    pub(super) async fn take(&self, app: &App, coming: &Coming<'_>) -> Result<Option<Taken>, Refused> {
-        let Coming { application, log, channel } = *coming;
-        let part = usize::try_from(self.hasher.hash_one(log.as_str()) % PARTS as u64).unwrap_or(0);
+    /// Writes where a client stood that left then. Until that is written it counts among those who are here,
+    /// also in the journal; so it is tried again as long as it may come back.
+    pub(super) async fn write_left(
+        &self,
+        app: &App,
+        application: &Application,
+        client: &Arc<Tracked>,
+        at_ms: u64,
+    ) {
+        let mut logs = client.followed().kept_in();
+        let mut again = None;
+        for tries_left in (0..=application.settings.recovery_s).rev() {
+            let mut unwritten = Vec::new();
+            for log in logs {
+                let standing = client.followed().standing_in(&log);
+                let left = What::Left(client.client.clone(), standing);
+                match write_of(app, application, &log, at_ms, left).await {
+                    Ok(()) => self.living.gone(client, &[log]),
+                    Err(Refused(refusal)) => {
+                        tracing::warn!(error = %refusal.message, "where a client stood is not written yet");
+                        unwritten.push(log);
+                    }
+                }
+            }
+            if unwritten.is_empty() {
+                return;
+            }
+            again = again.or_else(|| self.writing_again.try_acquire().ok());
+            if again.is_none() || tries_left == 0 {
+                tracing::warn!("what a client misses will not be sent to it");
+                self.living.gone(client, &unwritten);
+                return;
+            }
+            logs = unwritten;
+            tokio::time::sleep(WRITE_AGAIN).await;
+        }
+    }
+
+    /// Takes a place in a channel that was left less than the application's time ago. `enter` has the client
+    /// stand there before the place is another's no more: so it is in the journal, or in another's answer,
+    /// whenever this server is killed.
+    pub(super) async fn take(
+        &self,
+        app: &App,
+        coming: &Coming<'_>,
+        enter: impl FnOnce(&Taken),
+    ) -> Result<Option<Taken>, Refused> {
+        let Coming { application, log, channel, deadlines } = *coming;
         let since_ms = app.now().wall.0.saturating_sub(application.settings.recovery_s * 1_000);
         let mut seen: Option<Page> = None;
-        let mut looks = LOOKS_MS.iter();
-        loop {
-            let taking = self.taking[part].lock().await;
+        for look in 0.. {
+            let Elsewhere { clients, ended } = self.elsewhere(app, coming).await?;
+            let taking = self.taking.of(log).lock().await;
+            let mut here = self.living.standing(log, channel);
+            here.extend(clients);
+            // Read behind that: who has left meanwhile was here, or has a record.
             let recorded = Recorded::of(all(app, application, log).await?, channel, since_ms);
-            let (here, ended) = self.here(app, coming, &recorded).await?;
+            here.retain(|stands| !recorded.done.contains(&stands.client));
             if here.is_empty() && ended.is_empty() && recorded.left.is_empty() {
                 return Ok(None);
             }
@@ -130,17 +180,16 @@ impl Places {
                 None => app.engine.read(channel, ReadFrom::Head, NOTHING).await?,
             };
             let lags = |stands: &Stands| carry(&page, stands.at).is_some_and(|at| at.offset < page.head);
-            if here.iter().any(|stands| stands.is_leaving || lags(stands))
-                && let Some(pause_ms) = looks.next()
-            {
+            if here.iter().any(|stands| stands.is_leaving || lags(stands)) && deadlines.waits() {
+                let pause_ms = LOOKS_MS.get(look).or(LOOKS_MS.last()).copied().unwrap_or_default();
                 seen = Some(page);
                 drop(taking);
-                tokio::time::sleep(Duration::from_millis(*pause_ms)).await;
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 continue;
             }
             let mut free = Vec::new();
-            for run in ended.iter().rev().take(RUNS_MAX).rev() {
-                free.extend(self.ended.stood(app, application, run, (log, channel), since_ms).await?);
+            for run in &ended {
+                free.extend(stood(app, application, run, (log, channel), since_ms).await?);
             }
             free.retain(|(client, _)| !recorded.done.contains(client));
             free.extend(recorded.left);
@@ -148,63 +197,49 @@ impl Places {
             let gone = here.iter().filter(|stands| lags(stands));
             free.extend(gone.map(|stands| (stands.client.clone(), stands.at)));
             let taken = choose(free, &page);
-            if let Some(Taken { client: Some(client), .. }) = &taken {
+            if let Some(taken @ Taken { client: Some(client), .. }) = &taken {
+                enter(taken);
+                self.journal.write(app, log).await?;
                 write(app, application, log, What::Taken(client.clone(), channel.clone())).await?;
             }
             let head = Position { epoch: page.epoch, offset: page.head };
             let beside = || Taken { at: head, head: page.head, client: None, is_sure: false };
             return Ok(taken.or_else(|| (!here.is_empty()).then(beside)));
         }
+        Ok(None)
     }
 
-    /// The clients that are here and follow the channel, on whatever node, but for those whose places are
-    /// others' already; and the runs at which there were any that do not go on any more.
-    async fn here(
-        &self,
-        app: &App,
-        coming: &Coming<'_>,
-        recorded: &Recorded,
-    ) -> Result<(Vec<Stands>, Vec<String>), Refused> {
-        let Coming { log, channel, .. } = *coming;
-        let mut here = self.living.standing(log, channel);
-        let mut ended: Vec<String> =
-            recorded.runs.iter().filter(|run| **run != self.living.run).cloned().collect();
-        if !ended.is_empty() && app.sessions.nodes().is_some() {
-            let question = Question { places_in: log.as_str().to_owned(), channel: channel.clone() };
-            let question = serde_json::to_value(question).map_err(|_| Refused::from(ErrorCode::Internal))?;
-            let answers = app.sessions.ask_dialects(NAME, &question).await.unwrap_or_else(|code| {
-                tracing::debug!(code = code.as_str(), "a node does not say where clients stand");
-                ended.clear();
-                Vec::new()
-            });
-            for answer in answers {
-                // A node that does not speak the dialect has none.
-                let Ok(Answer { run, clients }) = Answer::deserialize(answer) else { continue };
-                ended.retain(|ended| *ended != run);
-                here.extend(clients);
+    /// The clients at other nodes that follow the channel; and the runs at which there were any that do not
+    /// go on any more. A node that does not answer counts as one that does not.
+    async fn elsewhere(&self, app: &App, coming: &Coming<'_>) -> Result<Elsewhere, Refused> {
+        let Coming { application, log, channel, deadlines } = *coming;
+        let runs = runs(app, application, log).await?.into_iter().map(|(run, _)| run);
+        let mut elsewhere =
+            Elsewhere { clients: Vec::new(), ended: runs.filter(|run| *run != self.living.run).collect() };
+        if elsewhere.ended.is_empty() || app.sessions.nodes().is_none() {
+            return Ok(elsewhere);
+        }
+        let question = Question { places_in: log.as_str().to_owned(), channel: channel.clone() };
+        let question = serde_json::to_value(question).map_err(|_| Refused::from(ErrorCode::Internal))?;
+        for answer in app.sessions.ask_dialects(NAME, &question, deadlines.for_nodes()).await {
+            match answer {
+                Ok(answer) => elsewhere.hear(&answer),
+                Err(code) => {
+                    tracing::debug!(code = code.as_str(), "a node does not say where clients stand");
+                    deadlines.was_silent();
+                }
             }
         }
-        here.retain(|stands| !recorded.taken.contains(&stands.client));
-        Ok((here, ended))
+        Ok(elsewhere)
     }
 }
 
-/// Writes where a client stood that left then.
-pub(super) async fn write_left(
-    app: &App,
-    living: &Living,
-    application: &Application,
-    client: &Arc<Tracked>,
-    at_ms: u64,
-) {
-    let logs = client.followed().kept_in();
-    for log in logs {
-        let standing = client.followed().standing_in(&log);
-        let left = What::Left(client.client.clone(), standing);
-        if let Err(Refused(refusal)) = write_of(app, application, &log, at_ms, left).await {
-            tracing::warn!(error = %refusal.message, "what a client misses will not be sent to it");
-        }
-        living.gone(client, &[log]);
+impl Elsewhere {
+    /// A node that does not speak the dialect has none.
+    fn hear(&mut self, answer: &serde_json::Value) {
+        let Ok(Answer { run, clients }) = Answer::deserialize(answer) else { return };
+        self.ended.retain(|ended| *ended != run);
+        self.clients.extend(clients);
     }
 }
 
@@ -226,7 +261,7 @@ fn carry(page: &Page, at: Position) -> Option<Position> {
 
 impl Recorded {
     fn of(records: Vec<Record>, channel: &ChannelName, since_ms: u64) -> Self {
-        let mut recorded = Self::default();
+        let (mut recorded, mut taken) = (Self::default(), HashSet::new());
         for Record { at_ms, what, .. } in records {
             match what {
                 What::Left(client, standing) => {
@@ -236,75 +271,15 @@ impl Recorded {
                 }
                 What::Taken(client, log) if log == *channel => {
                     recorded.done.insert(client.clone());
-                    recorded.taken.insert(client);
+                    taken.insert(client);
                 }
-                What::Run(run) => {
-                    recorded.runs.retain(|known| *known != run);
-                    recorded.runs.push(run);
-                }
-                What::Taken(..) | What::Here(_) | What::Lives => {}
+                What::Taken(..) | What::Runs(_) | What::Here(_) | What::Lives => {}
             }
         }
-        recorded.left.retain(|(client, _)| !recorded.taken.contains(client));
+        recorded.left.retain(|(client, _)| !taken.contains(client));
         recorded
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use encke_proto::{Epoch, Lineage};
-
-    use super::*;
-
-    fn client(number: u64) -> UserId {
-        UserId::new(&format!("pusher:1:{number}.1")).unwrap()
-    }
-
-    fn at(offset: u64) -> Position {
-        Position { epoch: Epoch(1), offset }
-    }
-
-    fn page(head: u64) -> Page {
-        let (lineage, entries) = (Lineage::default(), Vec::new());
-        Page { epoch: Epoch(1), lineage, tail: 1, head, closed: false, entries }
-    }
-
-    #[test]
-    fn as_many_as_left_go_on_from_the_first_of_their_places() {
-        let mut free = vec![(client(1), at(7)), (client(2), at(3)), (client(3), at(7)), (client(4), at(5))];
-        for (number, is_sure) in [(3, false), (1, false), (4, false), (2, true)] {
-            let taken = choose(free.clone(), &page(9)).unwrap();
-            assert_eq!(taken, Taken { at: at(3), head: 9, client: Some(client(number)), is_sure });
-            free.retain(|(left, _)| *left != client(number));
-        }
-        assert_eq!(choose(free, &page(9)), None);
-    }
-
-    #[test]
-    fn a_place_that_is_alone_is_its_own_and_one_that_is_not_in_the_log_is_none() {
-        let free = vec![(client(1), at(7)), (client(2), at(10))];
-        let taken = choose(free, &page(9)).unwrap();
-        assert_eq!(taken, Taken { at: at(7), head: 9, client: Some(client(1)), is_sure: true });
-        assert_eq!(choose(vec![(client(2), at(10))], &page(9)), None);
-    }
-
-    #[test]
-    fn what_was_taken_is_taken_also_if_its_client_leaves_it_later() {
-        let channel = ChannelName::public("pusher:1:news").unwrap();
-        let record = |at_ms, what| Record::for_test(at_ms, what);
-        let left = |number, offset| What::Left(client(number), vec![(channel.clone(), at(offset))]);
-        let records = vec![
-            record(10, left(1, 1)),
-            record(20, What::Run("a".into())),
-            record(20, What::Taken(client(2), channel.clone())),
-            record(21, left(2, 2)),
-            record(22, left(3, 3)),
-            record(22, What::Run("b".into())),
-            record(23, What::Run("a".into())),
-        ];
-        let recorded = Recorded::of(records, &channel, 20);
-        assert_eq!(recorded.left, [(client(3), at(3))], "the first has been away for too long");
-        assert_eq!((recorded.done.len(), recorded.taken.len()), (3, 1));
-        assert_eq!(recorded.runs, ["b", "a"]);
-    }
-}
+mod tests;

@@ -24,6 +24,15 @@ pub(super) struct PresenceMembers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
+/// What a connection of a user more is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Joined {
+    /// Whether its user had none to this node before.
+    pub(super) is_first: bool,
+    /// Whether that is to be told by this node.
+    pub(super) is_told: bool,
+}
+
 type Users = BTreeMap<String, Present>;
 
 #[derive(Debug)]
@@ -42,20 +51,19 @@ impl PresenceMembers {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection of a user more, which is `from`. True when it is the first of this user, and is to be
-    /// told by this node.
+    /// A connection of a user more, which is `from`.
     pub(super) fn join(
         &self,
         log: &ChannelName,
         member: &Member,
         from: &UserId,
         members_max: u64,
-    ) -> Result<bool, Full> {
+    ) -> Result<Joined, Full> {
         let mut members = self.lock();
         let users = members.entry(log.clone()).or_default();
         if let Some(present) = users.get_mut(&member.user_id) {
             present.connections += 1;
-            return Ok(false);
+            return Ok(Joined { is_first: false, is_told: false });
         }
         if users.len() as u64 >= members_max {
             return Err(Full);
@@ -63,7 +71,7 @@ impl PresenceMembers {
         let info = member.user_info.clone().map(Arc::from);
         users.insert(member.user_id.clone(), Present { info, connections: 1 });
         self.webhooks.member_came(log, member, from);
-        Ok(!self.webhooks.announces())
+        Ok(Joined { is_first: true, is_told: !self.webhooks.announces() })
     }
 
     /// Whether a user is in the channel by a connection to this node.
@@ -120,16 +128,28 @@ mod tests {
             (PresenceMembers::default(), ChannelName::public("pusher:1:presence-a").unwrap());
         let member = |id: &str| Member { user_id: id.into(), user_info: None };
         let from = UserId::new("pusher:1:1.2").unwrap();
-        assert_eq!(members.join(&log, &member("a"), &from, 2), Ok(true));
-        assert_eq!(members.join(&log, &member("a"), &from, 2), Ok(false));
-        assert_eq!(members.join(&log, &member("b"), &from, 2), Ok(true));
-        assert_eq!(members.join(&log, &member("c"), &from, 2), Err(Full));
-        assert_eq!(members.join(&log, &member("b"), &from, 2), Ok(false), "the user is there already");
+        let join = |id: &str| members.join(&log, &member(id), &from, 2);
+        let (first, another) =
+            (Joined { is_first: true, is_told: true }, Joined { is_first: false, is_told: false });
+        assert_eq!((join("a"), join("a"), join("b")), (Ok(first), Ok(another), Ok(first)));
+        assert_eq!(join("c"), Err(Full));
+        assert_eq!(join("b"), Ok(another), "the user is there already");
         let ids = |after| members.page(&log, after, 1).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
         assert_eq!((ids(None), ids(Some("a")), ids(Some("b"))), (vec!["a".into()], vec!["b".into()], vec![]));
         assert_eq!(members.all(&log).into_keys().collect::<Vec<_>>(), ["a", "b"]);
         assert!(!members.leave(&log, "a") && members.leave(&log, "a") && !members.leave(&log, "a"));
         assert!(!members.leave(&log, "b") && members.leave(&log, "b"));
         assert!(members.lock().is_empty());
+    }
+
+    #[test]
+    fn a_user_is_new_at_a_node_also_where_another_tells_that() {
+        let members = PresenceMembers::new(Arc::new(Webhooks::among_nodes()));
+        let log = ChannelName::public("pusher:1:presence-a").unwrap();
+        let (member, from) =
+            (Member { user_id: "a".into(), user_info: None }, UserId::new("pusher:1:1.2").unwrap());
+        let join = || members.join(&log, &member, &from, 2);
+        assert_eq!(join(), Ok(Joined { is_first: true, is_told: false }));
+        assert_eq!(join(), Ok(Joined { is_first: false, is_told: false }));
     }
 }

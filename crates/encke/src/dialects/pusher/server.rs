@@ -35,7 +35,7 @@ pub(super) struct Server {
     pub(super) applications: Applications,
     pub(super) members: PresenceMembers,
     pub(super) counts: SubscriptionCounts,
-    pub(super) places: Places,
+    pub(super) places: Arc<Places>,
     /// What applications are told.
     pub(super) webhooks: Arc<Webhooks>,
     /// For what is done beside the shards, whose threads have none; absent in tests of single parts.
@@ -51,7 +51,7 @@ impl Server {
                 applications: Applications::new(&app.config.pusher_apps),
                 members: PresenceMembers::new(Arc::clone(&webhooks)),
                 counts: SubscriptionCounts::default(),
-                places: Places::new(Arc::new(Living::new(run(), journal::outlives(app)))),
+                places: Arc::new(Places::new(Arc::new(Living::new(run(), journal::outlives(app))))),
                 webhooks,
                 runtime: Handle::try_current().ok(),
             }
@@ -62,17 +62,18 @@ impl Server {
     pub(super) fn start(server: &Arc<Self>, app: &Arc<App>) {
         let knowing = Arc::downgrade(server);
         app.sessions.answers_for(NAME, move |question| {
-            let answer = knowing.upgrade().map_or(Value::Null, |server| match Question::deserialize(&question) {
-                Ok(question) => server.places.living.answer(&question),
-                Err(_) => members_elsewhere::answer(&server.members, &question),
-            });
+            let answer =
+                knowing.upgrade().map_or(Value::Null, |server| match Question::deserialize(&question) {
+                    Ok(question) => server.places.living.answer(&question),
+                    Err(_) => members_elsewhere::answer(&server.members, &question),
+                });
             std::future::ready(answer)
         });
         if server.runtime.is_none() {
             return;
         }
         if server.applications.recover() {
-            journal::start(app, &server.places.living);
+            journal::start(app, &server.places.journal);
         }
         let stopping = app.stopping.clone();
         let work = Self::tell_counts(Arc::downgrade(server), Arc::downgrade(app));

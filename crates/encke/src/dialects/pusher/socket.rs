@@ -22,11 +22,10 @@ use crate::{
     transports::{NextAction, Spoken, Transport, TransportContext, Ws, close_with},
 };
 
-/// How long after a message it is looked whether it is acknowledged, and how often at most, in milliseconds.
+/// How long after a message it is looked whether it is acknowledged, and how often, until it is, in
+/// milliseconds.
 const LOOK_AFTER_MS: u64 = 100;
 const LOOK_EVERY_MS: u64 = 500;
-/// How often it is looked again for one who has not acknowledged it, until more is written.
-const LOOKS_MAX: u8 = 3;
 
 /// How it is served.
 pub(super) static TRANSPORT: &dyn Transport = &Ws(Socket);
@@ -46,13 +45,11 @@ pub(super) struct Served {
     is_done: bool,
     /// When it was looked last what is acknowledged, in milliseconds of the clock that never goes back.
     looked_ms: u64,
-    /// How often it is looked again if nothing more is written.
-    looks_left: u8,
 }
 
 impl Served {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection: Arc::new(connection), is_done: false, looked_ms: 0, looks_left: 0 }
+        Self { connection: Arc::new(connection), is_done: false, looked_ms: 0 }
     }
 }
 
@@ -166,9 +163,7 @@ impl Spoken for Socket {
         look(context);
         let now_ms = context.now.mono_ms;
         let Some(Held::Open(served)) = context.state::<Held>() else { return };
-        let is_behind = served.connection.tracked().is_some_and(|tracked| tracked.followed().is_behind());
-        if is_behind && served.looks_left > 0 {
-            served.looks_left -= 1;
+        if served.connection.tracked().is_some_and(|tracked| tracked.followed().is_behind()) {
             wake_at(context, now_ms + LOOK_EVERY_MS);
         }
     }
@@ -204,7 +199,6 @@ fn look_after(context: &mut TransportContext<'_>, message: &Message, is_written:
     let (end, now_ms) = (context.written.until(context.out.len()), context.now.mono_ms);
     let Some(Held::Open(served)) = context.state::<Held>() else { return };
     let next_ms = (now_ms + LOOK_AFTER_MS).max(served.looked_ms + LOOK_EVERY_MS);
-    served.looks_left = LOOKS_MAX;
     let Some(tracked) = served.connection.tracked() else { return };
     let is_due = if is_written {
         tracked.followed().sent(&message.channel, message.position, end)
@@ -212,7 +206,7 @@ fn look_after(context: &mut TransportContext<'_>, message: &Message, is_written:
         tracked.followed().passed_over(&message.channel, message.position, end);
         false
     };
-    if is_due || tracked.take_asked() {
+    if is_due {
         look(context);
     }
     wake_at(context, next_ms);

@@ -1,24 +1,20 @@
 //! Subscribing to channels: whether a client may, what it follows then, and what it and the others are told.
 
 use encke_proto::{
-    ChannelName, Cursor, ErrorCode, Position,
+    ChannelName, Cursor, ErrorCode,
     codec::pusher::{self, Channel, ChannelData, ChannelKind, Member, MemberEvent, Subscribe, member_data},
 };
 
 use super::{
     cache,
     connection::{Asker, Connection},
-    departure,
-    followed::Follows,
-    members_elsewhere,
+    departure, members_elsewhere,
     missed::{Missed, Recognition},
+    presence_members::Joined,
     publish::announce,
     said::Said,
 };
-use crate::{
-    commands::{follow, unfollow},
-    http::refusal::Refused,
-};
+use crate::{commands::follow, http::refusal::Refused};
 
 /// Why a client is not subscribed.
 struct Fault {
@@ -70,48 +66,64 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fau
     let member = authorize(connection, &channel, asked)?;
     let log = connection.application.log(channel.name)?;
     let present = member.as_ref().filter(|_| channel.kind == ChannelKind::Presence);
-    let is_new = match present {
-        Some(member) => finds_room(connection, &log, member).await?,
-        None => false,
+    let joined = match present {
+        Some(member) => {
+            check_room(connection, &log, member).await?;
+            Some(join(connection, &log, member)?)
+        }
+        None => None,
     };
-    let is_first = present.map_or(Ok(false), |member| join(connection, &log, member))?;
     connection.state().subscriptions.insert(channel.name.to_owned(), member.clone());
     let recognition = Recognition::of(connection, &channel, member.as_ref());
-    let missed = match follow_from(asker, &recognition, &channel, &log).await {
-        Ok(missed) => missed,
-        Err(refused) => {
-            release(connection, channel.name).await;
-            return Err(refused.into());
-        }
+    // A place that is taken meanwhile is its client's, or is given back: the server does not stop before.
+    let unfinished = connection.app.unfinished.begin();
+    let missed = missed(connection, &recognition, &channel, &log).await?;
+    let told = async {
+        follow_from(asker, &recognition, &log, missed.as_ref()).await?;
+        tell(connection, &channel, &log, present.zip(joined), missed.as_ref()).await
     };
-    if let Some(member) = member.as_ref().filter(|_| is_first) {
+    let told = told.await;
+    if let Some(missed) = missed.filter(|missed| told.is_err() || !missed.is_left) {
+        recognition.give_back(connection, &missed, &log).await;
+    }
+    drop(unfinished);
+    told
+}
+
+/// Tells the others that a client is there that follows a channel by now; what it is told itself.
+async fn tell(
+    connection: &Connection,
+    channel: &Channel<'_>,
+    log: &ChannelName,
+    joined: Option<(&Member, Joined)>,
+    missed: Option<&Missed>,
+) -> Result<Said, Fault> {
+    let (app, server, settings) = (&connection.app, &connection.server, &connection.application.settings);
+    if let Some((member, _)) = joined.filter(|(_, joined)| joined.is_told) {
         let (data, from) = (member_data(MemberEvent::Added, member), Some(connection.identity.user.clone()));
-        announce(&connection.app, log.clone(), MemberEvent::Added.name(), &data, from).await;
+        announce(app, log.clone(), MemberEvent::Added.name(), &data, from).await;
     }
-    if counts(connection, &channel) {
-        connection.server.counts.changed(log.clone());
+    if counts(connection, channel) {
+        server.counts.changed(log.clone());
     }
-    let data = match channel.kind {
-        ChannelKind::Presence => {
-            let (data, count) =
-                members_elsewhere::data(&connection.app, &connection.server.members, &log).await?;
-            // Others may have come to other nodes at the same moment.
-            if is_new && count as u64 > connection.application.settings.presence_max_members {
+    let data = match joined {
+        Some((member, joined)) => {
+            let all = members_elsewhere::everywhere(app, &server.members, log, &member.user_id).await?;
+            if joined.is_first && all.is_too_many(settings.presence_max_members) {
                 return Err(full(connection));
             }
-            data
+            all.data
         }
-        _ => "{}".to_owned(),
+        None => "{}".to_owned(),
     };
     let mut frames = vec![pusher::subscription_succeeded(channel.name, &data)];
     if channel.is_cache {
-        let kept_s = connection.application.settings.cache_ttl_s;
-        match cache::last(&connection.app, &log, kept_s).await? {
+        match cache::last(app, log, settings.cache_ttl_s).await? {
             // It comes with what was missed, or has come before that.
-            Some(_) if missed.as_ref().is_some_and(|missed| missed.was_here) => {}
+            Some(_) if missed.is_some_and(|missed| missed.was_here) => {}
             Some(cached) => frames.push(cached.frame),
             None => {
-                connection.server.webhooks.cache_miss(&log);
+                server.webhooks.cache_miss(log);
                 frames.push(pusher::cache_miss(channel.name));
             }
         }
@@ -119,46 +131,43 @@ async fn try_subscribe(asker: &Asker<'_>, asked: &Subscribe) -> Result<Said, Fau
     Ok(Said { frames, ..Said::default() })
 }
 
-/// Follows a channel: from where the client stood in it, if it is known again, or from now on.
-async fn follow_from(
-    asker: &Asker<'_>,
+/// What a client missed in a channel, if it is to be sent that.
+async fn missed(
+    connection: &Connection,
     recognition: &Recognition,
     channel: &Channel<'_>,
     log: &ChannelName,
 ) -> Result<Option<Missed>, Refused> {
-    let connection = asker.connection;
     let missed = recognition.missed(connection, log).await?;
     // To who was not here the last event of a cache channel is told, and so is what came meanwhile; a user's
     // own is followed already.
     let begins_now = channel.is_cache || channel.kind == ChannelKind::User;
-    let missed = missed.filter(|missed| missed.was_here || !begins_now);
+    Ok(missed.filter(|missed| missed.was_here || !begins_now))
+}
+
+/// Follows a channel: from where the client stood in it, if it is known again, or from now on.
+async fn follow_from(
+    asker: &Asker<'_>,
+    recognition: &Recognition,
+    log: &ChannelName,
+    missed: Option<&Missed>,
+) -> Result<(), Refused> {
+    let connection = asker.connection;
     let mut from = Cursor::default();
-    if let Some(missed) = &missed {
+    if let Some(missed) = missed {
         from.entries.push((log.clone(), missed.from));
         // Before anything comes of it.
-        connection.follow(follows(recognition, Some(missed), log, missed.from));
+        connection.follow(recognition.follows(Some(missed), log, missed.from));
     }
     let following =
-        follow(&connection.app, &connection.identity, asker.session, vec![log.clone()], &from).await;
-    // Whose connection is over by now has written what it leaves without this.
-    let is_over = connection.tracked().is_some_and(|tracked| tracked.is_leaving());
-    if let Some(missed) = missed.as_ref().filter(|_| following.is_err() || is_over) {
-        recognition.give_back(connection, missed, log).await;
-    }
-    let following = following?;
+        follow(&connection.app, &connection.identity, asker.session, vec![log.clone()], &from).await?;
     // Without the right to read the history it begins now all the same.
     if let Some(began) = following.began.position(log)
         && !recognition.kept_in.is_empty()
     {
-        connection.follow(follows(recognition, missed.as_ref(), log, began));
+        connection.follow(recognition.follows(missed, log, began));
     }
-    Ok(missed)
-}
-
-/// What is known from now on of a channel that a client follows.
-fn follows(recognition: &Recognition, missed: Option<&Missed>, log: &ChannelName, at: Position) -> Follows {
-    let (until, former) = missed.map_or((0, None), |missed| (missed.until, missed.former.clone()));
-    Follows { log: log.clone(), kept_in: recognition.kept_in.clone(), at, until, former }
+    Ok(())
 }
 
 /// Whether the subscribers of a channel are told how many they are.
@@ -201,24 +210,19 @@ fn authorize(
     Ok(member)
 }
 
-/// Whether a user has room in a channel, among the members at all nodes. True when it is not there yet, as
-/// far as others may be that this node does not know.
-async fn finds_room(connection: &Connection, log: &ChannelName, member: &Member) -> Result<bool, Fault> {
+/// Whether a user has room in a channel, among the members at all nodes, as far as that is known before it
+/// joins.
+async fn check_room(connection: &Connection, log: &ChannelName, member: &Member) -> Result<(), Fault> {
     let Connection { app, server, application, .. } = connection;
     if app.sessions.nodes().is_none() || server.members.has(log, &member.user_id) {
-        return Ok(false);
+        return Ok(());
     }
     let ids = members_elsewhere::ids(app, &server.members, log).await?;
-    if ids.contains(&member.user_id) {
-        return Ok(false);
-    }
-    if ids.len() as u64 >= application.settings.presence_max_members {
-        return Err(full(connection));
-    }
-    Ok(true)
+    let is_full = ids.len() as u64 >= application.settings.presence_max_members;
+    if is_full && !ids.contains(&member.user_id) { Err(full(connection)) } else { Ok(()) }
 }
 
-fn join(connection: &Connection, log: &ChannelName, member: &Member) -> Result<bool, Fault> {
+fn join(connection: &Connection, log: &ChannelName, member: &Member) -> Result<Joined, Fault> {
     let members_max = connection.application.settings.presence_max_members;
     let from = &connection.identity.user;
     connection.server.members.join(log, member, from, members_max).map_err(|_| full(connection))
@@ -230,29 +234,30 @@ fn full(connection: &Connection) -> Fault {
 }
 
 /// Takes back what a subscription has done that came to nothing, or is over.
-async fn release(connection: &Connection, channel: &str) -> bool {
-    let Some(member) = connection.state().subscriptions.remove(channel) else { return false };
+async fn release(connection: &Connection, channel: &str) {
+    let Some(member) = connection.state().subscriptions.remove(channel) else { return };
     connection.application.log(channel).iter().for_each(|log| connection.unfollow(log));
     let (app, server, application) = (&connection.app, &connection.server, &connection.application);
     let user = &connection.identity.user;
     departure::leave(app, server, application, user, (channel, member.as_ref())).await;
-    true
 }
 
-/// Ends a subscription. That is not answered, also where there is none.
+/// Ends a subscription. That is not answered, also where there is none, so it is not refused either: no rate
+/// holds for it, as each undoes a subscription that was counted.
 pub(super) async fn unsubscribe(asker: &Asker<'_>, channel: &str) -> Said {
-    let connection = asker.connection;
+    let Asker { connection, session, .. } = asker;
     if !connection.is_subscribed(channel) {
         return Said::default();
     }
-    if let Ok(log) = connection.application.log(channel) {
-        // Where the user signed in the log is followed whether or not its client subscribed.
-        let is_users = Channel::parse(channel).is_ok_and(|channel| channel.kind == ChannelKind::User);
-        if !is_users
-            && let Err(Refused(refusal)) =
-                unfollow(&connection.app, &connection.identity, asker.session, vec![log]).await
-        {
-            return Said::error(None, &refusal.message);
+    // Where the user signed in the log is followed whether or not its client subscribed.
+    let is_users = Channel::parse(channel).is_ok_and(|channel| channel.kind == ChannelKind::User);
+    if let Ok(log) = connection.application.log(channel)
+        && !is_users
+    {
+        let user = &connection.identity.user;
+        if let Err(code) = connection.app.sessions.unsubscribe(*session, user, vec![log]).await {
+            // Its client passes over what still comes.
+            tracing::debug!(code = code.as_str(), channel, "a channel is followed by a session all the same");
         }
     }
     release(connection, channel).await;

@@ -13,21 +13,17 @@ use super::followed::Followed;
 /// A client.
 #[derive(Debug)]
 pub(super) struct Tracked {
+    /// Which one it is of those that have come to this server.
+    pub(super) number: u64,
     /// What it is called here.
     pub(super) client: UserId,
     followed: Mutex<Followed>,
     is_leaving: AtomicBool,
-    is_asked_for: AtomicBool,
 }
 
 impl Tracked {
-    pub(super) fn new(client: UserId) -> Self {
-        Self {
-            client,
-            followed: Mutex::default(),
-            is_leaving: AtomicBool::new(false),
-            is_asked_for: AtomicBool::new(false),
-        }
+    pub(super) fn new(number: u64, client: UserId) -> Self {
+        Self { number, client, followed: Mutex::default(), is_leaving: AtomicBool::new(false) }
     }
 
     /// What it follows, and how far it is in that.
@@ -42,15 +38,5 @@ impl Tracked {
 
     pub(super) fn is_leaving(&self) -> bool {
         self.is_leaving.load(Ordering::Acquire)
-    }
-
-    /// One who comes wants to know how far it is.
-    pub(super) fn ask(&self) {
-        self.is_asked_for.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether one does; it is answered now.
-    pub(super) fn take_asked(&self) -> bool {
-        self.is_asked_for.load(Ordering::Relaxed) && self.is_asked_for.swap(false, Ordering::Relaxed)
     }
 }

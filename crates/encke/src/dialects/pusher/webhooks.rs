@@ -111,6 +111,12 @@ impl Webhooks {
         Self { writing: writing.collect(), among }
     }
 
+    /// Of no application, at one node of several.
+    #[cfg(test)]
+    pub(super) fn among_nodes() -> Self {
+        Self { writing: HashMap::new(), among: true }
+    }
+
     /// What writes, and what delivers, for as long as the server runs.
     pub(super) fn work(
         &self,
