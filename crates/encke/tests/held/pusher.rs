@@ -123,7 +123,7 @@ impl World {
 }
 
 /// The frames of a line.
-fn frames(body: &str) -> Vec<Value> {
+pub(super) fn frames(body: &str) -> Vec<Value> {
     let array = body.strip_prefix('a').and_then(|body| body.strip_suffix('\n')).unwrap();
     let frames: Vec<String> = serde_json::from_str(array).unwrap();
     frames.iter().map(|frame| serde_json::from_str(frame).unwrap()).collect()

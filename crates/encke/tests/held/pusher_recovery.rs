@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    pusher::{enable, signature, socket_id},
+    pusher::{enable, frames, signature, socket_id},
     ws::KEY,
     *,
 };
@@ -240,6 +240,29 @@ fn one_that_is_not_let_in_leaves_its_place_to_one_that_is() {
 }
 
 #[test]
+fn no_rate_keeps_a_client_in_a_channel() {
+    let (mut world, _clock) = World::clocked(|config| {
+        enable(config);
+        (config.limits.user_requests_per_s, config.limits.burst_s) = (1, 30);
+    });
+    let mut page = world.page();
+    let cookie = page.cookie.clone().unwrap();
+    page.subscribes("news");
+    let mut is_refused = |channel: &str| {
+        page.subscribes_with(&json!({ "channel": channel }))["event"] == "pusher:subscription_error"
+    };
+    assert!((0..40).any(|number| is_refused(&format!("other-{number}"))));
+    page.wire.say(TEXT, br#"{"event":"pusher:unsubscribe","data":{"channel":"news"}}"#);
+    page.has_no_more();
+    world.tells("news", 0..1);
+    page.has_no_more();
+    page.vanishes(&world);
+    let mut page = world.page_with(&cookie);
+    page.subscribes("news");
+    page.has_no_more();
+}
+
+#[test]
 fn who_has_said_goodbye_or_is_another_has_missed_nothing() {
     let mut world = World::with(enable);
     let ways: [(&str, Way, bool); 5] = [
@@ -381,14 +404,13 @@ fn a_place_is_kept_for_its_time_and_not_at_all_where_that_is_switched_off() {
     assert_eq!(world.opens(&format!("Origin: {ORIGIN}\r\n")).cookie, None);
 }
 
-/// A page that reads nothing any more: its kernel has taken what fits, and the rest is under way. How many
-/// numbers it was sent.
-fn stalled(world: &mut World, page: &mut Page) -> u64 {
+/// A page that reads nothing any more: its kernel has taken what fits, and the rest is under way of so many
+/// numbers.
+fn stalled(world: &mut World, page: &mut Page, count: u64) {
     page.subscribes("news");
     world.tells("news", 0..2);
     page.receives(0..2);
     let large = "x".repeat(9_000);
-    let count = 150;
     for number in 2..count {
         let event = json!({ "event": "number", "data": format!("{number} {large}") });
         world.publish("pusher:1:news", &event.to_string());
@@ -398,7 +420,6 @@ fn stalled(world: &mut World, page: &mut Page) -> u64 {
         let counts = world.runtime.block_on(world.app().shards.counts()).unwrap();
         counts.slow > 0 || counts.written_bytes > (count - 2) * 9_000
     });
-    count
 }
 
 impl Page {
@@ -426,7 +447,8 @@ fn what_was_sent_to_one_whose_network_was_gone_already_is_sent_again() {
     }
     let mut page = world.page();
     let cookie = page.cookie.clone().unwrap();
-    let count = stalled(&mut world, &mut page);
+    let count = 150;
+    stalled(&mut world, &mut page, count);
     page.vanishes(&world);
     let mut page = world.page_with(&cookie);
     page.subscribes("news");
@@ -441,7 +463,8 @@ fn one_that_is_back_before_its_old_connection_is_known_to_be_gone_misses_nothing
     }
     let mut old = world.page();
     let cookie = old.cookie.clone().unwrap();
-    let count = stalled(&mut world, &mut old);
+    let count = 150;
+    stalled(&mut world, &mut old, count);
     let mut page = world.page_with(&cookie);
     page.subscribes("news");
     page.receives_the_rest(count);
@@ -450,6 +473,68 @@ fn one_that_is_back_before_its_old_connection_is_known_to_be_gone_misses_nothing
     let mut other = world.page_with(&cookie);
     other.subscribes("news");
     other.has_no_more();
+}
+
+#[test]
+fn one_that_acknowledges_late_is_known_to_have_it_also_if_it_is_sent_nothing_more() {
+    let mut world = World::with(enable);
+    if world.certificate.is_some() {
+        return;
+    }
+    let mut late = world.page();
+    let cookie = late.cookie.clone().unwrap();
+    // Less than for what it would be closed as too slow, and more than its kernel takes.
+    let count = 60;
+    stalled(&mut world, &mut late, count);
+    // For so long it takes nothing.
+    std::thread::sleep(Duration::from_secs(2));
+    late.receives_the_rest(count);
+    let mut page = world.page_with(&cookie);
+    page.subscribes("news");
+    page.has_no_more();
+    late.vanishes(&world);
+    let mut page = world.page_with(&cookie);
+    page.subscribes("news");
+    world.tells("news", 0..1);
+    page.receives(0..1);
+    page.has_no_more();
+}
+
+#[test]
+fn by_http_what_was_missed_comes_behind_the_answer() {
+    for action in ["xhr", "xhr_streaming"] {
+        let mut world = World::with(enable);
+        let mut client = world.opens("");
+        client.joins("presence-a", "alice");
+        client.vanishes(&world);
+        world.tells("presence-a", 0..5);
+        let at = |action: &str| format!("/pusher/app/app-key/7/0123abcv/{action}?protocol=7");
+        assert_eq!(world.pusher_post(&at("xhr"), "").1, "o\n");
+        let id = socket_id(&frames(&world.pusher_post(&at("xhr"), "").1)[0]);
+        let data = json!({ "user_id": "alice" }).to_string();
+        let auth = format!("app-key:{}", signature(&format!("{id}:presence-a:{data}")));
+        let data = json!({ "channel": "presence-a", "auth": auth, "channel_data": data });
+        let asks = json!([json!({ "event": "pusher:subscribe", "data": data }).to_string()]).to_string();
+        // A request waits for what comes.
+        let receive = format!("POST {} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", at(action));
+        let mut wire = world.connect();
+        wire.send(&receive);
+        world.until_held(&format!("pusher:1:{id}"), 1);
+        assert_eq!(world.pusher_post(&at("xhr_send"), &asks).0, 200);
+        let mut told = Vec::new();
+        while told.len() < 6 {
+            let line = wire.until("\n");
+            if line.starts_with("a[") {
+                told.extend(frames(&line));
+                if action == "xhr" {
+                    wire.send(&receive);
+                }
+            }
+        }
+        assert_eq!(told[0]["event"], "pusher_internal:subscription_succeeded", "{action}: {told:?}");
+        let numbers: Vec<&str> = told[1..].iter().filter_map(|frame| frame["data"].as_str()).collect();
+        assert_eq!(numbers, ["0", "1", "2", "3", "4"], "{action}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -73,6 +73,7 @@ impl TestCluster {
             incarnation,
             cut_off: AtomicBool::new(false),
             is_mute: AtomicBool::new(false),
+            answers_left: AtomicUsize::new(usize::MAX),
         })
     }
 
@@ -90,6 +91,8 @@ pub struct TestNode {
     pub cut_off: AtomicBool,
     /// What it sends is lost, though it lives.
     pub is_mute: AtomicBool,
+    /// How many answers of dialects it sends before it is mute.
+    pub answers_left: AtomicUsize,
 }
 
 impl TestNode {
@@ -125,7 +128,10 @@ impl Cluster for TestNode {
     }
 
     async fn send(&self, to: NodeId, message: Bytes) -> Result<(), EngineError> {
-        if self.is_mute.load(Ordering::SeqCst) {
+        let is_answer = message.starts_with(br#"{"dialect_answer""#);
+        let take = |left: usize| left.checked_sub(usize::from(is_answer));
+        let is_spent = self.answers_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err();
+        if is_spent || self.is_mute.load(Ordering::SeqCst) {
             return Ok(());
         }
         let messages = self.reach()?.nodes.get(&to).map(|(_, _, messages)| Arc::clone(messages));

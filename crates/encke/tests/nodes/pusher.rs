@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use encke_engine::{Append, PageLimit, ReadFrom, Targets};
-use encke_proto::{Body, ChannelName, MessageId, json};
+use encke_proto::{Body, ChannelName, MessageId, UserId, json};
 use hmac::{Hmac, Mac};
 use serde_json::{Value, json, value::RawValue};
 use sha2::{Digest, Sha256};
@@ -19,11 +19,16 @@ use super::{cluster::TestCluster, *};
 const ROOM: &str = "presence-room";
 const TEXT: u8 = 1;
 
+/// The page of a browser.
+const ORIGIN: &str = "https://shop.example";
+
 /// A client that says what it is told, and takes nothing unless it is asked to.
 struct Wire {
     socket: TcpStream,
     seen: Vec<u8>,
     id: String,
+    /// By what it is known again, if it is a new browser.
+    cookie: Option<String>,
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -32,20 +37,32 @@ fn hex(bytes: &[u8]) -> String {
 
 impl Wire {
     fn open(place: &Place) -> Self {
+        Self::open_with(place, "")
+    }
+
+    /// A page of a browser that keeps this cookie.
+    fn page(place: &Place, cookie: &str) -> Self {
+        Self::open_with(place, &format!("Origin: {ORIGIN}\r\nCookie: {cookie}\r\n"))
+    }
+
+    fn open_with(place: &Place, fields: &str) -> Self {
         let socket = TcpStream::connect(place.url.strip_prefix("http://").unwrap()).unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
-        let mut wire = Self { socket, seen: Vec::new(), id: String::new() };
+        let mut wire = Self { socket, seen: Vec::new(), id: String::new(), cookie: None };
         let key = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
         let target = "/app/app-key?protocol=7";
         wire.socket
-            .write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{key}\r\n\r\n").as_bytes())
+            .write_all(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}{key}\r\n\r\n").as_bytes())
             .unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.append(&mut wire.take(1));
         }
-        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: "));
+        wire.cookie = cookie.map(|cookie| cookie.split(';').next().unwrap().to_owned());
         let data = wire.told()["data"].as_str().unwrap().to_owned();
         wire.id = serde_json::from_str::<Value>(&data).unwrap()["socket_id"].as_str().unwrap().to_owned();
         wire
@@ -91,14 +108,19 @@ impl Wire {
         }
     }
 
-    /// Joins the room as this user; what it is told.
-    fn joins(&mut self, user: &str) -> Value {
+    /// What a client of this id says to join the room as this user.
+    fn joining(id: &str, user: &str) -> Value {
         let data = json!({ "user_id": user }).to_string();
         let mut mac = Hmac::<Sha256>::new_from_slice(b"app-secret").unwrap();
-        mac.update(format!("{}:{ROOM}:{data}", self.id).as_bytes());
+        mac.update(format!("{id}:{ROOM}:{data}").as_bytes());
         let auth = format!("app-key:{}", hex(&mac.finalize().into_bytes()));
         let data = json!({ "channel": ROOM, "auth": auth, "channel_data": data });
-        self.say(&json!({ "event": "pusher:subscribe", "data": data }).to_string());
+        json!({ "event": "pusher:subscribe", "data": data })
+    }
+
+    /// Joins the room as this user; what it is told.
+    fn joins(&mut self, user: &str) -> Value {
+        self.say(&Self::joining(&self.id, user).to_string());
         loop {
             let told = self.told();
             if told["event"] != "pusher_internal:member_added"
@@ -107,6 +129,12 @@ impl Wire {
                 return told;
             }
         }
+    }
+
+    fn subscribes(&mut self, channel: &str) {
+        let data = json!({ "channel": channel });
+        self.say(&json!({ "event": "pusher:subscribe", "data": data }).to_string());
+        succeeded(&self.told());
     }
 
     /// The number of the next event that has one.
@@ -159,18 +187,18 @@ fn application(members_max: u64) -> impl Fn(&mut Config) {
 
 /// Publishes numbers to the room.
 async fn tells(cluster: &TestCluster, numbers: std::ops::Range<u64>) {
-    tells_with(cluster, numbers, "").await;
+    tells_with(cluster, ROOM, numbers, "").await;
 }
 
-/// The same, each with so much behind it.
-async fn tells_with(cluster: &TestCluster, numbers: std::ops::Range<u64>, behind: &str) {
+/// The same to a channel, each with so much behind it.
+async fn tells_with(cluster: &TestCluster, channel: &str, numbers: std::ops::Range<u64>, behind: &str) {
     for number in numbers {
         let event = json!({ "event": "number", "data": format!("{number} {behind}") });
         let raw = RawValue::from_string(event.to_string()).unwrap();
         let append = Append {
             id: MessageId::from_bits(u128::from(number) + 1),
             key: None,
-            targets: Targets::Channels(vec![ChannelName::public(&format!("pusher:1:{ROOM}")).unwrap()]),
+            targets: Targets::Channels(vec![ChannelName::public(&format!("pusher:1:{channel}")).unwrap()]),
             body: Body::Data(json::compact(&raw).unwrap()),
             from: None,
             time: encke_proto::Time(1_800_000_000_000),
@@ -201,20 +229,25 @@ async fn last(cluster: &TestCluster, log: &ChannelName) -> Option<Value> {
     Some(serde_json::from_slice::<Value>(&payload).unwrap()["what"].clone())
 }
 
-/// Where the user alice stands in the room, as her node has written it.
-async fn written(cluster: &TestCluster) -> Option<u64> {
-    let places = log("places", &["user", "alice"]);
-    let run = last(cluster, &places).await?["Run"].as_str()?.to_owned();
+/// Where a client stands whose places are kept there, as its node has written it.
+async fn written(cluster: &TestCluster, places: &ChannelName) -> Option<u64> {
+    let runs = last(cluster, &log("runs", &["runs", places.as_str()])).await?;
+    let run = runs["Runs"].as_array()?.last()?[0].as_str()?.to_owned();
     let here = last(cluster, &log("here", &["here", &run, places.as_str()])).await?;
     here["Here"][0][1][0][1]["offset"].as_u64()
 }
 
-/// Waits until her node has written that she has all that there is.
-async fn until_written(cluster: &TestCluster) {
-    let room = ChannelName::public(&format!("pusher:1:{ROOM}")).unwrap();
+/// Waits until a node has written that its client has all that there is in a channel.
+async fn until_written_in(cluster: &TestCluster, channel: &str, places: &ChannelName) {
+    let channel = ChannelName::public(&format!("pusher:1:{channel}")).unwrap();
     let limit = PageLimit { messages: 1, bytes: 1 };
-    let head = cluster.engine.read(&room, ReadFrom::Head, limit).await.unwrap().head;
-    until("her place is written", async || written(cluster).await.is_some_and(|at| at >= head)).await;
+    let head = cluster.engine.read(&channel, ReadFrom::Head, limit).await.unwrap().head;
+    until("its place is written", async || written(cluster, places).await.is_some_and(|at| at >= head)).await;
+}
+
+/// The same of alice in the room.
+async fn until_written(cluster: &TestCluster) {
+    until_written_in(cluster, ROOM, &log("places", &["user", "alice"])).await;
 }
 
 #[test]
@@ -256,7 +289,7 @@ fn one_that_comes_to_another_node_before_its_own_knows_that_it_is_gone_goes_on_f
     runtime.block_on(until_written(&cluster));
     // It reads nothing any more: its kernel takes what fits, and the rest is under way.
     let count = 150;
-    runtime.block_on(tells_with(&cluster, 2..count, &"x".repeat(9_000)));
+    runtime.block_on(tells_with(&cluster, ROOM, 2..count, &"x".repeat(9_000)));
     runtime.block_on(until("all is written, or what fits", async || {
         let counts = places[0].server.app.shards.counts().await.unwrap();
         counts.slow > 0 || counts.written_bytes > (count - 2) * 9_000
@@ -268,6 +301,115 @@ fn one_that_comes_to_another_node_before_its_own_knows_that_it_is_gone_goes_on_f
     assert!(first >= 2 && first < count, "what she was known to have is not sent again: {first}");
     again.receives(first + 1..count);
     again.has_no_more();
+}
+
+#[test]
+fn what_a_client_missed_whose_node_was_killed_comes_also_while_a_third_node_is_silent() {
+    let (cluster, kept) = (TestCluster::new(), Runtime::new().unwrap());
+    let killed = Runtime::new().unwrap();
+    let first = killed.block_on(nodes_with(&cluster, 0..1, application(100))).remove(0);
+    let others = kept.block_on(nodes_with(&cluster, 1..3, application(100)));
+    let mut page = Wire::page(&first, "a=b");
+    let cookie = page.cookie.clone().unwrap();
+    page.subscribes("news");
+    kept.block_on(tells_with(&cluster, "news", 0..5, ""));
+    page.receives(0..5);
+    let id = cookie.strip_prefix("PUSHER_BROWSER=").unwrap();
+    let places = log("places", &["browser", id, ORIGIN]);
+    kept.block_on(until_written_in(&cluster, "news", &places));
+    killed.shutdown_background();
+    others[1].node.is_mute.store(true, Ordering::SeqCst);
+    kept.block_on(tells_with(&cluster, "news", 5..9, ""));
+    let mut again = Wire::page(&others[0], &cookie);
+    again.subscribes("news");
+    again.receives(5..9);
+    again.has_no_more();
+    drop((page, first.node));
+}
+
+#[test]
+fn a_client_that_is_refused_leaves_its_place_to_one_that_is_let_in() {
+    let (cluster, runtime) = (TestCluster::new(), Runtime::new().unwrap());
+    let places = runtime.block_on(nodes_with(&cluster, 0..2, application(100)));
+    let mut alice = Wire::open(&places[0]);
+    succeeded(&alice.joins("alice"));
+    let (user, app) = (UserId::new(&format!("pusher:1:{}", alice.id)).unwrap(), &places[0].server.app);
+    drop(alice);
+    runtime.block_on(until("she is gone", async || app.sessions.count_of(&user).await.unwrap() == 0));
+    runtime.block_on(tells(&cluster, 0..3));
+    // The other node says who is there before she joins, and not after that.
+    places[1].node.answers_left.store(1, Ordering::SeqCst);
+    let refused = Wire::open(&places[0]).joins("alice");
+    assert_eq!(refused["event"], "pusher:subscription_error", "{refused}");
+    assert_eq!(places[1].node.answers_left.load(Ordering::SeqCst), 0);
+    places[1].node.answers_left.store(usize::MAX, Ordering::SeqCst);
+    let mut again = Wire::open(&places[0]);
+    succeeded(&again.joins("alice"));
+    again.receives(0..3);
+    again.has_no_more();
+}
+
+/// Posts this, and reads the answer to its end.
+fn post(place: &Place, target: &str, body: &str) -> String {
+    let mut socket = TcpStream::connect(place.url.strip_prefix("http://").unwrap()).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let (length, ends) = (body.len(), "Connection: close\r\n");
+    let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\n{ends}Content-Length: {length}\r\n\r\n");
+    socket.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// The frames of a line.
+fn frames(line: &str) -> Vec<Value> {
+    let texts: Vec<String> = serde_json::from_str(line.trim_start_matches('a')).unwrap();
+    texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+}
+
+#[test]
+fn by_http_what_was_missed_comes_behind_the_answer_however_long_that_takes() {
+    let (cluster, runtime) = (TestCluster::new(), Runtime::new().unwrap());
+    let places = runtime.block_on(nodes_with(&cluster, 0..2, application(100)));
+    let (node, app) = (&places[1].node, &places[0].server.app);
+    let mut alice = Wire::open(&places[0]);
+    succeeded(&alice.joins("alice"));
+    let left = UserId::new(&format!("pusher:1:{}", alice.id)).unwrap();
+    drop(alice);
+    runtime.block_on(until("she is gone", async || app.sessions.count_of(&left).await.unwrap() == 0));
+    runtime.block_on(tells(&cluster, 0..3));
+    let at = |action: &str| format!("/pusher/app/app-key/7/0123abcv/{action}?protocol=7");
+    assert_eq!(post(&places[0], &at("xhr"), ""), "o\n");
+    let hello = frames(&post(&places[0], &at("xhr"), ""))[0]["data"].as_str().unwrap().to_owned();
+    let id = serde_json::from_str::<Value>(&hello).unwrap()["socket_id"].as_str().unwrap().to_owned();
+    let asks = json!([Wire::joining(&id, "alice").to_string()]).to_string();
+    let user = UserId::new(&format!("pusher:1:{id}")).unwrap();
+    std::thread::scope(|scope| {
+        let mut waits = scope.spawn(|| post(&places[0], &at("xhr"), ""));
+        runtime.block_on(until("it waits", async || {
+            let sessions = app.sessions.list(Some(&user), None, 9).await.unwrap();
+            sessions.iter().any(|listed| listed.session.connected)
+        }));
+        // The other node is asked twice who is there, and answers the second time when it is asked again.
+        node.answers_left.store(1, Ordering::SeqCst);
+        let asking = scope.spawn(|| post(&places[0], &at("xhr_send"), &asks));
+        runtime.block_on(until("it was asked", async || node.answers_left.load(Ordering::SeqCst) == 0));
+        let mut told = Vec::new();
+        while told.len() < 4 {
+            if !waits.is_finished() {
+                node.answers_left.store(usize::MAX, Ordering::SeqCst);
+            }
+            told.extend(frames(&waits.join().unwrap()));
+            waits = scope.spawn(|| post(&places[0], &at("xhr"), ""));
+        }
+        succeeded(&told[0]);
+        let numbers: Vec<&str> = told[1..].iter().filter_map(|frame| frame["data"].as_str()).collect();
+        assert_eq!(numbers, ["0 ", "1 ", "2 "]);
+        asking.join().unwrap();
+        runtime.block_on(tells(&cluster, 3..4));
+        assert_eq!(frames(&waits.join().unwrap())[0]["data"], "3 ");
+    });
 }
 
 #[test]
