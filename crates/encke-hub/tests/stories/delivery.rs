@@ -60,6 +60,8 @@ fn what_comes_in_one_channel_is_pulled_alone_and_the_rest_behind_it() {
     // What is behind in it is read first.
     world.append("answers");
     world.publish("answers");
+    assert_eq!(of(&mut world), 0);
+    world.settle();
     assert_eq!((of(&mut world), of(&mut world), of(&mut world)), (2, 3, 0));
 }
 
