@@ -11,7 +11,9 @@ use std::{
 };
 
 fn main() -> io::Result<()> {
-    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clients/js").canonicalize()?;
+    // Where the package lies now: this program may have been built when it lay elsewhere.
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or(io::ErrorKind::NotFound)?);
+    let client = package.join("../../clients/js").canonicalize()?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?);
     let sources = ["served.js", "served-global.js", "encke.js", "short-texts.js", "build.js", "client"];
     for source in sources {
@@ -38,12 +40,12 @@ fn main() -> io::Result<()> {
     let entry = client.join("served.js");
     writeln!(table, "const ENTRY: &str = include_str!({entry:?});").map_err(io::Error::other)?;
     fs::write(out.join("client_files.rs"), table)?;
-    console(&out)
+    console(&package, &out)
 }
 
 /// The modules of the console, which are served as they lie there.
-fn console(out: &Path) -> io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/console");
+fn console(package: &Path, out: &Path) -> io::Result<()> {
+    let folder = package.join("web/console");
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut table = String::new();
     list(&mut table, "CONSOLE_MODULES", &files(&folder)?);
