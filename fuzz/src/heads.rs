@@ -154,7 +154,7 @@ static ENDPOINTS: LazyLock<Endpoints> = LazyLock::new(|| {
         rate_limits: Arc::default(),
         stopping: Stopping::default(),
         hold_s: 25,
-        compression: false,
+        compression: encke::transports::CompressionPolicy::default(),
         decisions: None,
     };
     let at = |(method, path, form, websocket): &(_, _, _, _)| {
