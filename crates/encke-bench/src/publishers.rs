@@ -1,6 +1,10 @@
-//! The publishers: requests over kept connections, in order on each of them.
+//! The publishers: requests over kept connections, in order on each of them; over one for each request where
+//! the server keeps none.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+};
 
 use hdrhistogram::Histogram;
 
@@ -13,6 +17,10 @@ use crate::{
 #[derive(Debug)]
 struct Publisher {
     conn: Option<ConnId>,
+    /// Where it publishes.
+    at: Option<SocketAddr>,
+    /// Whether the server keeps the connection behind an answer; none as long as it has not answered there.
+    keeps: Option<bool>,
     http: ResponseReader,
     /// Requests that wait for their turn, with the moment each was due.
     queue: VecDeque<(u64, Vec<u8>)>,
@@ -39,6 +47,8 @@ impl Publishers {
     pub fn new(count: usize, pipeline: usize) -> Self {
         let fresh = || Publisher {
             conn: None,
+            at: None,
+            keeps: None,
             http: ResponseReader::default(),
             queue: VecDeque::new(),
             flying: VecDeque::new(),
@@ -66,20 +76,27 @@ impl Publishers {
     pub fn submit(&mut self, net: &mut Net, peer: &dyn Peer, index: usize, due_us: u64, request: Vec<u8>) {
         let one = &mut self.all[index];
         one.queue.push_back((due_us, request));
-        if one.conn.is_none() {
-            one.http = ResponseReader::default();
-            match net.connect(peer.publish_at(index), None, Role::Publisher(index)) {
-                Ok(conn) => one.conn = Some(conn),
-                Err(error) => *self.errors.entry(format!("connecting to publish: {error}")).or_default() += 1,
-            }
-        }
+        one.at = Some(peer.publish_at(index));
         self.send(net, index);
     }
 
+    fn connect(&mut self, net: &mut Net, index: usize) {
+        let one = &mut self.all[index];
+        let Some(at) = one.at.filter(|_| one.conn.is_none() && !one.queue.is_empty()) else { return };
+        (one.http, one.keeps) = (ResponseReader::default(), None);
+        match net.connect(at, None, Role::Publisher(index)) {
+            Ok(conn) => one.conn = Some(conn),
+            Err(error) => *self.errors.entry(format!("connecting to publish: {error}")).or_default() += 1,
+        }
+    }
+
     fn send(&mut self, net: &mut Net, index: usize) {
+        self.connect(net, index);
         let one = &mut self.all[index];
         let Some(conn) = one.conn else { return };
-        let room = self.pipeline.saturating_sub(one.flying.len()).min(one.queue.len());
+        // What follows a request is lost where the server keeps no connection.
+        let most = if one.keeps == Some(true) { self.pipeline } else { 1 };
+        let room = most.saturating_sub(one.flying.len()).min(one.queue.len());
         let mut bytes = Vec::new();
         for (due_us, request) in one.queue.drain(..room) {
             one.flying.push_back(due_us);
@@ -94,13 +111,16 @@ impl Publishers {
 
     /// Takes in answers.
     pub fn take(&mut self, net: &mut Net, index: usize, bytes: &[u8], now_us: u64) {
-        let Publisher { http, flying, .. } = &mut self.all[index];
+        let Publisher { conn, http, keeps, flying, .. } = &mut self.all[index];
         let mut faults = Vec::new();
         let mut sink = |piece: Piece<'_>| match piece {
-            Piece::Head(head) if !(200..300).contains(&head.status) => {
-                faults.push(format!("publishing was answered {}", head.status))
+            Piece::Head(head) => {
+                *keeps = Some(!head.closes);
+                if !(200..300).contains(&head.status) {
+                    faults.push(format!("publishing was answered {}", head.status));
+                }
             }
-            Piece::Head(_) | Piece::Body(_) => {}
+            Piece::Body(_) => {}
             Piece::End => {
                 if let Some(due_us) = flying.pop_front() {
                     self.answered.saturating_record(now_us.saturating_sub(due_us));
@@ -112,6 +132,12 @@ impl Publishers {
         }
         for fault in faults {
             *self.errors.entry(fault).or_default() += 1;
+        }
+        if *keeps == Some(false)
+            && flying.is_empty()
+            && let Some(conn) = conn.take()
+        {
+            net.close(conn);
         }
         self.send(net, index);
     }
