@@ -35,6 +35,8 @@ impl Shard {
             ShardCommand::Claimed { place, admission, claim } => self.claimed(place, *admission, claim),
             ShardCommand::Placed { placing, is_answered } => self.placed(*placing, is_answered),
             ShardCommand::Counts { answer } => {
+                // Who is counted follows its channels by then: what is published behind the answer comes.
+                self.carry_out();
                 // The caller may have gone.
                 let _ = answer.send(Box::new(self.counts()));
             }
