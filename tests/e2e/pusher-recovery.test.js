@@ -125,8 +125,8 @@ describe('what pusher-js has missed comes when it is back', () => {
     const app = backend(server);
     for (const { context } of tabs) await context.setOffline(true);
     relay.cut();
-    // What a relay or a browser's kernel has acknowledged when the network goes is theirs to hand on, which no
-    // server can know; so nothing is on its way then.
+    // What a relay or a browser's kernel has acknowledged when the network goes is theirs to hand on, which
+    // no server can know; so nothing is on its way then.
     const stop = numbers(() => app, 'news');
     await sleep(AWAY_MS);
     relay.target = server.port;
