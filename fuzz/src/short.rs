@@ -54,9 +54,13 @@ fn read(short: &[Value], told: Option<Epoch>, message: &Message) -> Option<Value
         "epoch": epoch.or(told.map(|epoch| json!(epoch)))?, "time": Time(time),
     });
     let members = long.as_object_mut()?;
-    let (name, member) = if kind == Some(json!(1)) { ("page", "url") } else { ("message", "data") };
+    let kind = kind.map_or(Some(0), |kind| kind.as_u64())?;
+    let (name, member) = if kind == 0 { ("message", "data") } else { ("page", "url") };
     members.insert("type".into(), name.into());
     members.insert(member.into(), body.clone());
+    if kind == 2 {
+        members.insert("show".into(), "window".into());
+    }
     if let Some(from) = from {
         members.insert("from".into(), from);
     }
